@@ -1,0 +1,1 @@
+"""Benchmarks: each prints JSON, with its own ceiling measured in the same run."""

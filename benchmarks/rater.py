@@ -1,0 +1,151 @@
+"""How many events one rater turns into charges a second, beside what its parts could do alone.
+
+`python -m benchmarks.rater [--events N] [--customers N] [--meters N] [--raters N]` prints JSON.
+Raters work through a log of eight partitions on real servers: those that METERLINE_KAFKA and
+METERLINE_POSTGRES name, or their own. Each event has a key of its own and belongs to one of
+customers x meters charges; the customers are drawn uniformly, then by Zipf's law.
+
+rated_per_second and the processor time are steady: from the moment when half of the log is rated
+to its end, when nearly every charge has been met. From cold counts from the start of the process,
+which then learns every customer, contract line and charge. The two ceilings are measured in the
+same run on the same bytes: `getmany` alone, and one COPY of the same rows after another, each in a
+transaction, into a table with the same key. Postgres' bytes are those of the events' tables with
+their indexes, and of all that grows with charges.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from benchmarks.rater_site import (
+    PARTITIONS,
+    Drawing,
+    Site,
+    a_site,
+    produce,
+    queries,
+    rate,
+    raters,
+    the_servers,
+)
+from deploy.local.servers import Servers
+from rater.arrivals import Log, Record
+from rater.decoding import decode
+from rater.fold import Accepted
+from rater.memory import Customer, Tenant
+from rater.packing import USAGE_EVENT_COLUMNS, pack_events
+
+COPY_ROWS = 20_000
+POLLS = 4
+
+
+async def read_all(site: Site, events: int) -> tuple[float, dict[int, list[Record]]]:
+    """Read the log with nothing but `getmany`; return the rate and the records."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=site.servers.kafka,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=8_388_608,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    try:
+        places = [TopicPartition(site.topic, partition) for partition in range(PARTITIONS)]
+        consumer.assign(places)
+        records: dict[int, list[Record]] = {place.partition: [] for place in places}
+        started, count = time.monotonic(), 0
+        while count < events:
+            taken = await consumer.getmany(timeout_ms=1_000, max_records=20_000)
+            for place, more in taken.items():
+                records[place.partition] += more
+                count += len(more)
+        return round(events / (time.monotonic() - started)), records
+    finally:
+        await consumer.stop()
+
+
+async def copy_all(connection: asyncpg.Connection, records: dict[int, list[Record]]) -> float:
+    """Copy rows of the same events, a poll of each partition, into a table with the same key."""
+    await connection.execute(queries.make_copy_target)
+    tenant = Tenant(1, "", 0)
+    customer = Customer(customer_id=1, customer_ref="", shard_key=0, tenant=tenant)
+    streams, count = [], 0
+    for partition, read in records.items():
+        log = Log(str(uuid.uuid4()), partition, PARTITIONS)
+        part = read[:COPY_ROWS]
+        arrivals = decode(part, log, 0, part[-1].offset + 1, None).arrivals
+        rows = [Accepted(arrival, customer, 1) for arrival in arrivals]
+        streams.append(pack_events(rows, partition))
+        count += len(rows)
+
+    async def one(stream: bytes) -> AsyncIterator[bytes]:
+        yield stream
+
+    started = time.monotonic()
+    for stream in streams:
+        await connection.copy_to_table(
+            "copy_target", source=one(stream), columns=USAGE_EVENT_COLUMNS, format="binary"
+        )
+    return round(count / (time.monotonic() - started))
+
+
+async def measure(servers: Servers, args: argparse.Namespace, *, zipf: bool) -> dict[str, float]:
+    """Measure one distribution of customers on a database and topics of its own."""
+    async with a_site(servers, customers=args.customers, meters=args.meters) as site:
+        drawing = await Drawing.of(site)
+        await produce(site, drawing.draw(args.events, zipf=zipf))
+        # Several polls of each partition, so that there is a middle to measure.
+        polls = min(50_000, args.events // PARTITIONS // POLLS)
+        async with raters(site, args.raters, poll_records_max=polls) as pids:
+            rates = await rate(site, args.events, pids)
+        amount = await site.connection.fetchrow(queries.what_came_of_it)
+        assert amount is not None
+        assert amount["rated"] == amount["counted"] == args.events, dict(amount)
+        read_rate, records = await read_all(site, args.events)
+        copy_rate = await copy_all(site.connection, records)
+    return {
+        **rates,
+        "share_of_copy": round(rates["rated_per_second"] / copy_rate, 3),
+        "charges": amount["charges"],
+        "postgres_bytes_per_event": round(amount["event_bytes"] / args.events, 1),
+        "postgres_bytes_per_charge": round(amount["charge_bytes"] / amount["charges"], 1),
+        "ceiling_getmany_per_second": read_rate,
+        "ceiling_copy_per_second": copy_rate,
+    }
+
+
+async def run(servers: Servers, args: argparse.Namespace) -> None:
+    """Measure both distributions and print what came out."""
+    result = {
+        "benchmark": "rater",
+        "events": args.events,
+        "customers": args.customers,
+        "meters": args.meters,
+        "raters": args.raters,
+        "processors": os.cpu_count(),
+        "uniform": await measure(servers, args, zipf=False),
+        "zipf": await measure(servers, args, zipf=True),
+    }
+    print(json.dumps(result, indent=2))
+
+
+def main() -> None:
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--customers", type=int, default=5_000)
+    parser.add_argument("--meters", type=int, default=40)
+    parser.add_argument("--raters", type=int, default=1)
+    args = parser.parse_args()
+    with the_servers() as servers:
+        asyncio.run(run(servers, args))
+
+
+if __name__ == "__main__":
+    main()

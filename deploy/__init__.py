@@ -1,0 +1,1 @@
+"""Everything around the services: the embedded stack and the command line."""

@@ -1,0 +1,1 @@
+"""The meterline command, one file a group of commands."""

@@ -1,0 +1,1 @@
+"""The embedded stack: real Kafka and real PostgreSQL from Python packages."""

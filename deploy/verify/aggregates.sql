@@ -1,0 +1,71 @@
+-- Totals of meters that add up otherwise than by sums and counts, or by formulas. $1 is a tenant, or
+-- NULL for all of them.
+
+-- name: targets
+-- $2: true for the charges, false for the cuts. Those of a customer's meter stand together.
+-- in_force_at: where the contract product begins. missing: the period has no charge.
+WITH waiting AS (
+    SELECT change.shard_key, change.contract_ref
+    FROM partition_change change LEFT JOIN partition_task task USING (partition, reference_version)
+    WHERE change.kind = 'CONTRACT' AND task.state IS DISTINCT FROM 'DONE'
+),
+stored AS (
+    -- A line with cells has a row for each; nothing else has more than one.
+    SELECT shard_key, period_ref, contract_line_ref, 0 AS cut_number,
+           9223372036854775807 AS rated_before, sum(quantity) AS quantity,
+           min(exact_quantity) AS exact_quantity, sum(event_count)::bigint AS event_count
+    FROM charge WHERE $2
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT cut.shard_key, period_ref, contract_line_ref, cut_number, cut_offset, sum(quantity),
+           min(exact_quantity), sum(event_count)::bigint
+    FROM charge_cut cut JOIN period_cut USING (shard_key, period_ref, cut_number)
+    WHERE NOT $2
+    GROUP BY 1, 2, 3, 4, 5
+)
+SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregation,
+       meter.unique_key, meter.formula, contract_line_ref, period_ref, start_at, end_at,
+       billing_start_date::timestamp AT TIME ZONE timezone AS in_force_at,
+       coalesce(cut_number, 0) AS cut_number,
+       coalesce(rated_before, 9223372036854775807) AS rated_before,
+       quantity, exact_quantity, event_count, stored.shard_key IS NULL AS missing
+FROM billing_period period
+JOIN contract_product product USING (shard_key, contract_product_ref)
+JOIN contract USING (shard_key, contract_ref)
+JOIN contract_line line USING (shard_key, contract_product_ref)
+JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
+JOIN meter ON meter.meter_id = price.meter_id
+LEFT JOIN stored USING (shard_key, period_ref, contract_line_ref)
+WHERE ($1::integer IS NULL OR period.tenant_id = $1)
+  AND (meter.aggregation NOT IN ('SUM', 'COUNT') OR meter.formula IS NOT NULL)
+  AND ($2 OR stored.shard_key IS NOT NULL)
+  AND (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
+ORDER BY contract.shard_key, contract.customer_id, meter.meter_id;
+
+-- name: story
+-- What the events of a customer's meter were, from which offset until which, in order of time. A
+-- deletion is nothing.
+WITH event AS (
+    SELECT event_ref, occurred_at, quantity, additional_data, rated_at
+    FROM usage_event WHERE shard_key = $1 AND customer_id = $2 AND meter_id = $3
+),
+version AS (
+    SELECT event_ref, occurred_at, quantity, additional_data, 'FIRST' AS kind, rated_at AS since,
+           -1::bigint AS place
+    FROM event
+    UNION ALL
+    SELECT event_ref, later.occurred_at, later.quantity, later.additional_data, later.kind,
+           greatest(later.rated_at, event.rated_at), later.rated_at
+    FROM event JOIN usage_event_version later USING (event_ref)
+    WHERE later.shard_key = $1
+),
+told AS (
+    SELECT *, lead(since, 1, 9223372036854775807)
+              OVER (PARTITION BY event_ref ORDER BY place) AS until
+    FROM version
+)
+SELECT event_ref, occurred_at, quantity, additional_data, since, until,
+       (SELECT formula FROM meter WHERE meter_id = $3) AS formula
+FROM told
+WHERE kind <> 'DELETE' AND since < until
+ORDER BY occurred_at, event_ref;

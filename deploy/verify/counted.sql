@@ -1,0 +1,30 @@
+-- How events have counted, for the checks that fold them.
+
+-- name: see_counted
+-- An event counts as a version of it says, from the place in the log where it was rated, `since`,
+-- until that of the next one, and not at all behind a DELETE. One that waited for its event begins
+-- with it.
+CREATE TEMPORARY VIEW counted_event AS
+WITH amended AS (SELECT DISTINCT shard_key, event_ref FROM usage_event_version),
+story AS (
+    SELECT shard_key, event_ref, customer_id, meter_id, occurred_at, quantity, additional_data,
+           'FIRST' AS kind, rated_at AS since, -1::bigint AS place
+    FROM usage_event JOIN amended USING (shard_key, event_ref)
+    UNION ALL
+    SELECT shard_key, event_ref, v.customer_id, v.meter_id, v.occurred_at, v.quantity,
+           v.additional_data, v.kind, greatest(v.rated_at, event.rated_at), v.rated_at
+    FROM usage_event_version v JOIN usage_event event USING (shard_key, event_ref)
+)
+SELECT shard_key, event_ref, customer_id, meter_id, occurred_at, quantity, additional_data,
+       rated_at AS since, 9223372036854775807 AS until
+FROM usage_event LEFT JOIN amended USING (shard_key, event_ref)
+WHERE amended.event_ref IS NULL
+UNION ALL
+SELECT shard_key, event_ref, customer_id, meter_id, occurred_at, quantity, additional_data,
+       since, until
+FROM (
+    SELECT *, lead(since, 1, 9223372036854775807)
+              OVER (PARTITION BY shard_key, event_ref ORDER BY place) AS until
+    FROM story
+) AS own
+WHERE kind <> 'DELETE' AND since < until;

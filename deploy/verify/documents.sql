@@ -1,0 +1,401 @@
+-- Documents: from the cuts to the issued files. $1 is a tenant, or NULL for all of them.
+
+-- name: cuts_counted
+SELECT count(*) FROM period_cut WHERE $1::integer IS NULL OR tenant_id = $1;
+
+-- name: cuts_without_input
+-- Cuts that no document has taken up, and why.
+SELECT format('cut %s of period %s has no document', cut.cut_number, cut.period_ref)
+       || coalesce(': ' || parked.error, CASE WHEN waits.value IS NOT NULL
+                   THEN ': its message is still to be published' END, '') AS witness,
+       cut_at < now() - interval '15 minutes' AS is_late
+FROM period_cut cut
+LEFT JOIN document_input input
+    ON (input.shard_key, input.period_ref, input.cut_number, input.trigger)
+     = (cut.shard_key, cut.period_ref, cut.cut_number, 'PERIOD_CUT')
+LEFT JOIN parked_input parked
+    ON (parked.shard_key, parked.period_ref, parked.cut_number, parked.trigger)
+     = (cut.shard_key, cut.period_ref, cut.cut_number, 'PERIOD_CUT')
+LEFT JOIN LATERAL (
+    SELECT value FROM rater_outbox own
+    WHERE own.shard_key = cut.shard_key AND topic = 'billing.periods.v1'
+      AND position(cut.period_ref::text IN convert_from(value, 'UTF8')) > 0
+    LIMIT 1
+) AS waits ON true
+WHERE ($1::integer IS NULL OR cut.tenant_id = $1) AND input.document_ref IS NULL;
+
+-- name: lines_counted
+SELECT count(*) FROM document_line WHERE $1::integer IS NULL OR tenant_id = $1;
+
+-- name: lines_misplaced
+-- Each line of a cut that a document has taken up is on that document once, as it was cut, each of
+-- its cells too. What is due once is billed in the first period alone. A document is of the last
+-- cut that came before it was issued; what came later is on its adjustments.
+WITH due AS (
+    SELECT own.shard_key, own.period_ref, contract_line_ref, own.cut_number, cell,
+           input.document_ref, amount,
+           CASE WHEN own.event_count > 0 THEN own.charge_ref END AS charge_ref, own.quantity,
+           own.exact_quantity, own.event_count, own.pricing_line_id, own.events_digest,
+           price.meter_id IS NULL AS has_own_quantity
+    FROM document_input input
+    JOIN charge_cut own
+        ON (own.shard_key, own.period_ref, own.cut_number)
+         = (input.shard_key, input.period_ref, input.cut_number)
+    JOIN billing_period period
+        ON (period.shard_key, period.period_ref) = (own.shard_key, own.period_ref)
+    JOIN pricing_line price ON price.pricing_line_id = own.pricing_line_id
+    LEFT JOIN document_product drawn
+        ON (drawn.shard_key, drawn.document_ref, drawn.period_ref)
+         = (input.shard_key, input.document_ref, input.period_ref)
+    WHERE input.trigger = 'PERIOD_CUT' AND ($1::integer IS NULL OR input.tenant_id = $1)
+      AND own.cut_number = coalesce(drawn.cut_number, own.cut_number)
+      AND (period.period_index = 0 OR price.price ->> 'recurring' IS DISTINCT FROM 'false')
+),
+billed AS (
+    SELECT line.shard_key, period_ref, contract_line_ref, cut_number, cell, line.document_ref, fees,
+           line.charge_ref, line.quantity, line.exact_quantity, line.event_count,
+           line.pricing_line_id, line.events_digest,
+           count(*) OVER (PARTITION BY line.shard_key, period_ref, contract_line_ref, cut_number,
+                                       cell) AS copies
+    FROM document_line line
+    JOIN document_product product
+        ON (product.shard_key, product.document_ref, product.position)
+         = (line.shard_key, line.document_ref, line.product_position)
+    JOIN document
+        ON (document.shard_key, document.document_ref) = (line.shard_key, line.document_ref)
+    WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND cell <> 'fee'
+      AND document.kind = 'PERIOD'
+)
+SELECT format('line %s of period %s at cut %s: %s', contract_line_ref, period_ref, cut_number,
+              CASE WHEN billed.document_ref IS NULL THEN 'on no document'
+                   WHEN due.document_ref IS NULL THEN 'billed without such a cut'
+                   WHEN copies > 1 THEN 'billed ' || copies || ' times'
+                   WHEN due.document_ref <> billed.document_ref THEN 'on another document'
+                   ELSE 'not as it was cut' END) AS witness
+FROM due FULL JOIN billed USING (shard_key, period_ref, contract_line_ref, cut_number, cell)
+WHERE due.document_ref IS DISTINCT FROM billed.document_ref OR copies > 1
+   OR due.charge_ref IS DISTINCT FROM billed.charge_ref
+   OR due.event_count <> billed.event_count
+   OR due.pricing_line_id <> billed.pricing_line_id
+   OR due.events_digest IS DISTINCT FROM billed.events_digest
+   OR due.exact_quantity IS DISTINCT FROM billed.exact_quantity
+   OR due.amount <> billed.fees
+   OR (due.quantity <> billed.quantity AND NOT has_own_quantity);
+
+-- name: lines
+-- Every billed line with its price and the days of its period, the cells of one together.
+SELECT line.document_ref, line.product_position, line.contract_line_ref, line.item, line.quantity,
+       line.exact_quantity, line.event_count, line.amount, line.cell, line.fees,
+       document.currency, price.price, start_date, end_date, full_start_date, full_end_date
+FROM document_line line
+JOIN document
+    ON (document.shard_key, document.document_ref) = (line.shard_key, line.document_ref)
+JOIN document_product product
+    ON (product.shard_key, product.document_ref, product.position)
+     = (line.shard_key, line.document_ref, line.product_position)
+JOIN billing_period period
+    ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
+JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
+WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND document.kind = 'PERIOD'
+ORDER BY line.shard_key, line.document_ref, line.product_position, line.position;
+
+-- name: sums_misplaced
+-- A document and its adjustments, line by line: together they bill what the last cut that was taken
+-- up holds.
+WITH family AS (
+    SELECT shard_key, document_ref, coalesce(parent_document_ref, document_ref) AS root
+    FROM document WHERE $1::integer IS NULL OR tenant_id = $1
+),
+adjusted AS (
+    SELECT DISTINCT shard_key, parent_document_ref AS root FROM document
+    WHERE parent_document_ref IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+),
+last AS (
+    SELECT input.shard_key, input.document_ref AS root, period_ref, max(cut_number) AS cut_number
+    FROM document_input input
+    JOIN adjusted ON (adjusted.shard_key, adjusted.root) = (input.shard_key, input.document_ref)
+    WHERE trigger = 'PERIOD_CUT'
+    GROUP BY 1, 2, 3
+),
+cut AS (
+    SELECT shard_key, root, period_ref, contract_line_ref, cell, own.quantity, event_count
+    FROM last
+    JOIN charge_cut own USING (shard_key, period_ref, cut_number)
+    JOIN pricing_line price ON price.pricing_line_id = own.pricing_line_id
+    WHERE price.price ->> 'model' <> 'FLAT'
+),
+billed AS (
+    SELECT family.shard_key, root, product.period_ref, contract_line_ref, cell,
+           sum(line.quantity) AS quantity, sum(event_count) AS event_count
+    FROM family
+    JOIN adjusted USING (shard_key, root)
+    JOIN document_product product USING (shard_key, document_ref)
+    JOIN document_line line
+        ON (line.shard_key, line.document_ref, line.product_position)
+         = (family.shard_key, family.document_ref, product.position)
+    JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
+    WHERE price.price ->> 'model' <> 'FLAT' AND cell <> 'fee'
+    GROUP BY 1, 2, 3, 4, 5
+)
+SELECT format('line %s of period %s is billed with %s of %s events by document %s and its '
+              'adjustments, its last cut holds %s of %s', contract_line_ref, period_ref,
+              trim_scale(coalesce(billed.quantity, 0)), coalesce(billed.event_count, 0), root,
+              trim_scale(coalesce(cut.quantity, 0)), coalesce(cut.event_count, 0)) AS witness
+FROM cut FULL JOIN billed USING (shard_key, root, period_ref, contract_line_ref, cell)
+WHERE coalesce(cut.event_count, 0) <> coalesce(billed.event_count, 0)
+   -- Quantities without end are rounded to 18 digits, each time.
+   OR abs(coalesce(cut.quantity, 0) - coalesce(billed.quantity, 0)) > 0.00000000000000001;
+
+-- name: family_lines
+-- What each line of an adjusted document would be billed at its last cut, and what it was billed.
+SELECT root AS document_ref, product.position AS product_position, cut.contract_line_ref,
+       line.item, CASE price.price ->> 'model' WHEN 'FLAT' THEN line.quantity ELSE cut.quantity END
+       AS quantity, cut.exact_quantity, cut.event_count, sums.amount, line.cell,
+       CASE WHEN line.fees IS NOT NULL THEN cut.amount END AS fees,
+       line.currency, price.price, start_date, end_date, full_start_date, full_end_date
+FROM (
+    SELECT shard_key, parent_document_ref AS root FROM document
+    WHERE parent_document_ref IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+    GROUP BY 1, 2
+) AS adjusted
+JOIN document_product product
+    ON (product.shard_key, product.document_ref) = (adjusted.shard_key, adjusted.root)
+JOIN LATERAL (
+    SELECT max(cut_number) AS cut_number FROM document_input input
+    WHERE (input.shard_key, input.document_ref, input.period_ref, input.trigger)
+        = (adjusted.shard_key, adjusted.root, product.period_ref, 'PERIOD_CUT')
+) AS last ON true
+JOIN charge_cut cut
+    ON (cut.shard_key, cut.period_ref, cut.cut_number)
+     = (product.shard_key, product.period_ref, last.cut_number)
+JOIN pricing_line price ON price.pricing_line_id = cut.pricing_line_id
+JOIN billing_period period
+    ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
+JOIN LATERAL (
+    SELECT item, own.quantity, own.cell, own.fees, root.currency
+    FROM document_line own JOIN document root USING (shard_key, document_ref)
+    WHERE (own.shard_key, own.document_ref, own.product_position, own.contract_line_ref, own.cell)
+        = (adjusted.shard_key, adjusted.root, product.position, cut.contract_line_ref, cut.cell)
+    LIMIT 1
+) AS line ON true
+JOIN LATERAL (
+    SELECT sum(own.amount) AS amount
+    FROM document member
+    JOIN document_product place USING (shard_key, document_ref)
+    JOIN document_line own
+        ON (own.shard_key, own.document_ref, own.product_position)
+         = (member.shard_key, member.document_ref, place.position)
+    WHERE member.shard_key = adjusted.shard_key AND place.period_ref = product.period_ref
+      AND adjusted.root IN (member.document_ref, member.parent_document_ref)
+      AND (own.contract_line_ref, own.cell) = (cut.contract_line_ref, cut.cell)
+) AS sums ON true
+WHERE price.price ->> 'model' <> 'MATRIX';
+
+-- name: products
+-- Every document, once a product, with the sum of the product's lines and the terms it is under.
+SELECT document.document_ref, document_number, document.currency,
+       accounting_event_type,
+       document.sub_total AS document_sub_total, total_discount, total_tax, credits_amount,
+       document.total AS document_total, document.is_partial_period,
+       document.period_start, document.period_end,
+       product.position, product_name, product.minimum_fee, product.sub_total, product.total,
+       product.discount, product.discount_rate, product.tax_rate, lines.amount AS lines_amount,
+       product.true_ups, terms.discount AS discount_percent, terms.tax, terms.commitments,
+       end_date > terms.billing_end_date AS is_last,
+       CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
+           SELECT coalesce(sum(other.total), 0)
+           FROM document_product other JOIN document holder USING (shard_key, document_ref)
+           WHERE other.shard_key = product.shard_key
+             AND other.contract_product_ref = product.contract_product_ref
+             AND other.period_ref <> product.period_ref
+             AND (holder.kind = 'PERIOD' OR holder.issued_at < coalesce(document.issued_at, 'infinity'))
+       ) END AS spent_before,
+       coalesce(terms.minimum_fee, pricing.minimum_fee) AS minimum_fee_due,
+       start_date, end_date, full_start_date, full_end_date
+FROM document
+LEFT JOIN document_product product
+    ON (product.shard_key, product.document_ref) = (document.shard_key, document.document_ref)
+LEFT JOIN contract_product terms
+    ON (terms.shard_key, terms.contract_product_ref)
+     = (product.shard_key, product.contract_product_ref)
+LEFT JOIN pricing ON pricing.pricing_id = terms.pricing_id
+LEFT JOIN billing_period period
+    ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
+LEFT JOIN (
+    SELECT shard_key, document_ref, product_position AS position, sum(amount) AS amount
+    FROM document_line
+    GROUP BY 1, 2, 3
+) AS lines
+    ON (lines.shard_key, lines.document_ref, lines.position)
+     = (product.shard_key, product.document_ref, product.position)
+WHERE ($1::integer IS NULL OR document.tenant_id = $1) AND document.kind = 'PERIOD'
+ORDER BY document.shard_key, document.document_ref, product.position;
+
+-- name: families
+-- Every adjusted document with its adjustments as if they were one, in the columns of `products`.
+WITH child AS (
+    SELECT shard_key, document_ref, parent_document_ref AS root FROM document
+    WHERE parent_document_ref IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+),
+family AS (
+    SELECT * FROM child
+    UNION
+    SELECT shard_key, root, root FROM child
+),
+head AS (
+    SELECT shard_key, root, sum(sub_total) AS document_sub_total,
+           sum(total_discount) AS total_discount, sum(total_tax) AS total_tax,
+           sum(credits_amount) AS credits_amount, sum(total) AS document_total,
+           max(issued_at) AS last_issued_at
+    FROM family JOIN document USING (shard_key, document_ref) GROUP BY 1, 2
+),
+product AS (
+    SELECT family.shard_key, root, contract_product_ref, period_ref, min(product_name) AS name,
+           sum(product.minimum_fee) AS minimum_fee, sum(product.sub_total) AS sub_total,
+           sum(product.total) AS total, sum(product.discount) AS discount,
+           min(discount_rate) AS discount_rate, min(tax_rate) AS tax_rate,
+           sum(lines.amount) AS lines_amount
+    FROM family
+    JOIN document_product product USING (shard_key, document_ref)
+    LEFT JOIN LATERAL (
+        SELECT sum(amount) AS amount FROM document_line own
+        WHERE (own.shard_key, own.document_ref, own.product_position)
+            = (product.shard_key, product.document_ref, product.position)
+    ) AS lines ON true
+    GROUP BY 1, 2, 3, 4
+)
+SELECT head.root AS document_ref, document.document_number || ' with its adjustments' AS document_number,
+       document.currency, CASE WHEN document_total < 0 THEN 'CREDIT' ELSE 'INVOICE' END
+       AS accounting_event_type,
+       document_sub_total, head.total_discount, head.total_tax, head.credits_amount, document_total,
+       document.is_partial_period, document.period_start, document.period_end,
+       0 AS position, product.name AS product_name, product.minimum_fee, product.sub_total, product.total,
+       product.discount, product.discount_rate, product.tax_rate, product.lines_amount,
+       product.discount_rate AS discount_percent, product.tax_rate AS tax,
+       NULL AS true_ups, terms.commitments, end_date > terms.billing_end_date AS is_last,
+       CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
+           SELECT coalesce(sum(other.total), 0)
+           FROM document_product other JOIN document holder USING (shard_key, document_ref)
+           WHERE other.shard_key = product.shard_key
+             AND other.contract_product_ref = product.contract_product_ref
+             AND other.period_ref <> product.period_ref
+             AND (holder.kind = 'PERIOD' OR holder.issued_at < head.last_issued_at)
+       ) END AS spent_before,
+       coalesce(terms.minimum_fee, pricing.minimum_fee) AS minimum_fee_due,
+       start_date, end_date, full_start_date, full_end_date
+FROM head
+JOIN document ON (document.shard_key, document.document_ref) = (head.shard_key, head.root)
+JOIN product ON (product.shard_key, product.root) = (head.shard_key, head.root)
+JOIN contract_product terms
+    ON (terms.shard_key, terms.contract_product_ref)
+     = (product.shard_key, product.contract_product_ref)
+JOIN pricing ON pricing.pricing_id = terms.pricing_id
+JOIN billing_period period
+    ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
+ORDER BY head.shard_key, head.root, start_date, product.contract_product_ref;
+
+-- name: adjustments_broken
+-- An adjustment adds up, is a credit or a debit as its sign says, and corrects an issued document
+-- of its own contract.
+SELECT format('adjustment %s: %s', document_number, CASE
+           WHEN parent.number IS NULL THEN 'corrects no issued document'
+           WHEN parent.contract_ref <> own.contract_ref THEN 'corrects that of another contract'
+           WHEN own.accounting_event_type
+                <> CASE WHEN own.total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
+           THEN format('a total of %s is no %s', own.total, own.accounting_event_type)
+           ELSE 'its products do not add up to it' END) AS witness
+FROM (SELECT * FROM document WHERE kind = 'ADJUSTMENT') AS own
+LEFT JOIN LATERAL (
+    SELECT number, contract_ref FROM document
+    WHERE (shard_key, document_ref) = (own.shard_key, own.parent_document_ref)
+) AS parent ON true
+LEFT JOIN LATERAL (
+    SELECT sum(total) AS sub_total, sum(discount) AS discount FROM document_product
+    WHERE (shard_key, document_ref) = (own.shard_key, own.document_ref)
+) AS sums ON true
+WHERE ($1::integer IS NULL OR own.tenant_id = $1)
+  AND (parent.number IS NULL OR parent.contract_ref <> own.contract_ref
+       OR own.accounting_event_type <> CASE WHEN own.total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
+       OR coalesce(sums.sub_total, 0) <> own.sub_total
+       OR coalesce(sums.discount, 0) <> own.total_discount);
+
+-- name: contracts_broken
+-- The documents of a contract are counted 1, 2, … in the order of issue, and each states what
+-- they come to up to itself, in its own currency.
+SELECT format('document %s is number %s of its contract after %s, and states %s where the '
+              'contract''s documents come to %s', document_number, number_in_contract, previous,
+              total_in_contract, running) AS witness
+FROM (
+    SELECT document_number, number_in_contract, total_in_contract, issued_at,
+           lag(number_in_contract, 1, 0) OVER own AS previous,
+           lag(issued_at) OVER own AS previous_issued_at,
+           sum(total) OVER (PARTITION BY shard_key, contract_ref, currency
+                            ORDER BY number_in_contract) AS running
+    FROM document
+    WHERE number IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+    WINDOW own AS (PARTITION BY shard_key, contract_ref ORDER BY number_in_contract)
+) AS ordered
+WHERE number_in_contract IS DISTINCT FROM previous + 1 OR issued_at < previous_issued_at
+   OR total_in_contract IS DISTINCT FROM running;
+
+-- name: issued_counted
+SELECT count(*) FROM document
+WHERE number IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1);
+
+-- name: numbers_broken
+-- Sorted by number, each document of a series has the number after the one before it, and was
+-- not issued before it.
+SELECT format('%s: number %s of entity %s, series %L, follows %s, issued %s after %s',
+              document_number, number, entity_id, series, previous, issued_at,
+              coalesce(previous_issued_at::text, 'none')) AS witness
+FROM (
+    SELECT *, lag(number, 1, 0::bigint) OVER own AS previous,
+           lag(issued_at) OVER own AS previous_issued_at
+    FROM document
+    WHERE number IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+    WINDOW own AS (PARTITION BY tenant_id, entity_id, series ORDER BY number, issued_at)
+) AS ordered
+WHERE number <> previous + 1 OR issued_at < previous_issued_at OR issued_at IS NULL;
+
+-- name: sequences_broken
+SELECT format('entity %s, series %L: the next number is %s after %s documents',
+              entity_id, series, coalesce(next_number, 1), coalesce(documents, 0)) AS witness
+FROM document_sequence
+FULL JOIN (
+    SELECT tenant_id, entity_id, series, count(*) AS documents
+    FROM document WHERE number IS NOT NULL GROUP BY 1, 2, 3
+) AS issued USING (tenant_id, entity_id, series)
+WHERE ($1::integer IS NULL OR tenant_id = $1)
+  AND coalesce(next_number, 1) <> coalesce(documents, 0) + 1;
+
+-- name: names_repeated
+SELECT format('%s documents of entity %s are called %s', count(*), entity_id, document_number)
+       AS witness
+FROM document
+WHERE number IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+GROUP BY tenant_id, entity_id, document_number
+HAVING count(*) > 1;
+
+-- name: files_altered
+SELECT format('the %s of document %s is not what its digest says', kind, document_ref) AS witness
+FROM document_file
+WHERE ($1::integer IS NULL OR tenant_id = $1) AND sha256(content) <> sha256;
+
+-- name: files_missing
+SELECT format('document %s has no %s%s', document_number, file_kind,
+              CASE WHEN waits.shard_key IS NULL THEN ', and nothing is under way'
+                   ELSE coalesce(': ' || waits.last_error, '') END) AS witness,
+       waits.shard_key IS NULL OR issued_at < now() - interval '15 minutes' AS is_late
+FROM document
+CROSS JOIN (VALUES ('HTML'), ('PDF')) AS wanted (file_kind)
+LEFT JOIN document_file file
+    ON (file.shard_key, file.document_ref, file.kind)
+     = (document.shard_key, document.document_ref, file_kind)
+LEFT JOIN LATERAL (
+    SELECT shard_key, last_error FROM invoicer_outbox own
+    WHERE own.shard_key = document.shard_key AND own.document_ref = document.document_ref
+      AND own.kind = 'RENDER'
+    LIMIT 1
+) AS waits ON true
+WHERE number IS NOT NULL AND file.sha256 IS NULL
+  AND ($1::integer IS NULL OR document.tenant_id = $1);

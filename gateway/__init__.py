@@ -1,0 +1,1 @@
+"""The HTTP service: takes usage events in, manages reference data, answers questions."""

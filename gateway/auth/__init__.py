@@ -1,0 +1,1 @@
+"""Who may call: logins, sessions of admins, keys, what signs tokens, and the record of it all."""

@@ -1,0 +1,176 @@
+"""The port: who answers on it, and how it is closed without losing a request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import StreamReader, web
+from aiohttp.web_protocol import RequestHandler
+
+from gateway import metrics
+from gateway.fast_lane import Connection
+from gateway.ingest.routes import AUTHENTICATION, IN_FLIGHT, INGEST, respond
+from gateway.lane_context import FastLane
+from gateway.open_connections import Limits
+from gateway.problems import http_problem
+from gateway.refusals import SERVER, request_id_of
+from gateway.settings import GatewaySettings
+from gateway.short_way import ShortWay
+
+KEEPALIVE_SECONDS: Final = 75.0
+LINGER_SECONDS: Final = 2.0
+"""How long a client that was refused may go on sending its body."""
+
+BACKLOG: Final = 1_024
+
+ABORT_SECONDS: Final = 1.0
+"""How long requests that are cut off when the process stops may take to say so."""
+
+
+class TimedHandler(RequestHandler):
+    """aiohttp's protocol, with a bound on the time that a head may take, and an end in order."""
+
+    __slots__ = ("_head_seconds", "_head_timer", "_newest_body")
+
+    def __init__(self, manager: web.Server, *, head_seconds: float, **options: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        super().__init__(manager, **options)
+        self._head_seconds = head_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._newest_body: StreamReader | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Start the clock at the first byte of a head, and stop it at its end."""
+        heads_before = self._request_count
+        is_of_a_body = self._newest_body is not None and not self._newest_body.is_eof()
+        if self._close and is_of_a_body:
+            self._close = False  # aiohttp would read no further, and the handler wait in vain
+            super().data_received(data)
+            self._close = True
+        else:
+            super().data_received(data)
+        if self._request_count > heads_before:
+            self._stop_clock()
+            self._newest_body = self._messages[-1][1]  # nobody has taken it in this turn
+        elif data and self._head_timer is None and not is_of_a_body:
+            self._start_clock()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
+        """Let the request in hand end within the time; aiohttp would take it twice."""
+        try:
+            async with asyncio.timeout(None if timeout is None else timeout + ABORT_SECONDS):
+                await super().shutdown(timeout)
+        except TimeoutError:
+            if self._task_handler is not None:
+                self._task_handler.cancel()
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP with a problem, too, and close."""
+        plain = super().handle_error(request, status, exc, message)
+        code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+        detail = (message or "the request can't be read").partition("\n")[0].rstrip(":")
+        request_id = request_id_of(None)
+        answer = respond(http_problem(plain.status, code, detail[:200], request_id))
+        answer.headers.update({"X-Request-Id": request_id, "Server": SERVER})
+        answer.force_close()
+        return answer
+
+    def _start_clock(self) -> None:
+        self._head_timer = self._loop.call_later(self._head_seconds, self._head_time_is_up)
+
+    def _head_time_is_up(self) -> None:
+        if self._request_in_progress:  # it was sent ahead: its time begins with the answer
+            self._start_clock()
+            return
+        self._head_timer = None
+        metrics.REQUESTS_TIMED_OUT.labels("head").inc()
+        self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _stop_clock(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def _limits(settings: GatewaySettings) -> Limits:
+    return Limits(
+        head_seconds=settings.head_read_seconds,
+        body_seconds=settings.body_read_seconds,
+        idle_seconds=KEEPALIVE_SECONDS,
+        linger_seconds=LINGER_SECONDS,
+    )
+
+
+async def _stop_other_lane(runner: web.AppRunner, seconds: float) -> None:
+    """Close aiohttp's connections once their requests in hand are answered, or the time is up."""
+    assert runner.server is not None, "it is set up"
+    await asyncio.sleep(0)  # connections that were handed on begin to wait, else nothing ends that
+    runner.server.pre_shutdown()
+    await runner.server.shutdown(seconds)
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def listening(app: web.Application, settings: GatewaySettings) -> AsyncIterator[int]:
+    """Listen during the block; yields the port.
+
+    At its end refuse new connections and finish the requests in hand.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.stop_seconds)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+
+    def aiohttp_lane() -> TimedHandler:
+        assert runner.server is not None, "it is set up"
+        return TimedHandler(
+            runner.server,
+            head_seconds=settings.head_read_seconds,
+            loop=loop,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,  # bodies are opened within bounds of our own
+        )
+
+    fast_lane = FastLane(
+        ingest=app[INGEST],
+        authentication=app[AUTHENTICATION],
+        in_flight=app[IN_FLIGHT],
+        limits=_limits(settings),
+        other_lane=aiohttp_lane,
+    )
+    assert runner.server is not None, "it is set up"
+    runner.server.request_handler = ShortWay(fast_lane, runner.server.request_handler).handle
+    timekeeper = loop.create_task(fast_lane.open.keep_time())
+    server = await loop.create_server(
+        partial(Connection, fast_lane) if settings.fast_lane else aiohttp_lane,
+        settings.host,
+        settings.port,
+        reuse_port=settings.reuse_port or None,
+        backlog=BACKLOG,
+    )
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await asyncio.sleep(0)  # connections that were accepted begin their first request
+        ends_at = loop.time() + settings.stop_seconds
+        await fast_lane.open.stop(settings.stop_seconds)
+        await _stop_other_lane(runner, max(ABORT_SECONDS, ends_at - loop.time()))
+        timekeeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await timekeeper

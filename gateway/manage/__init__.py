@@ -1,0 +1,1 @@
+"""Customers, entities, meters, products, contracts and documents over HTTP."""

@@ -1,0 +1,283 @@
+"""Writes a contract: looks up what it names, settles its terms, and adds its rows.
+
+The row of the customer's partition stays locked from the moment the change is announced to the
+end of the transaction, so that no event is rated in between.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from gateway.manage.body import Body
+from gateway.manage.changes import announce
+from gateway.manage.context import queries
+from gateway.manage.parts import PaymentDetails, encode_details
+from gateway.manage.products import check_sellable, select_lines
+from gateway.manage.terms import (
+    Dates,
+    NewContract,
+    NewProduct,
+    Payable,
+    document_groups,
+    local_dates,
+    settled_net_terms,
+)
+from gateway.manage.values import DUE_UPON_USAGE
+from runtime.clock import to_micros
+from runtime.postgres import Connection
+from schemas.errors import InvalidInput
+from schemas.event_ref import (
+    TIMESTAMP_MIN_MICROS,
+    RefKind,
+    derived_ref,
+    month_index,
+    shard_key,
+)
+from schemas.periods import first_instant
+
+
+class Reference(Struct, frozen=True):
+    """What a contract's body names, as the database has it.
+
+    entities: by ref, the customer's own among them. lines: by pricing_id.
+    """
+
+    customer: asyncpg.Record
+    entities: Mapping[UUID, asyncpg.Record]
+    pricings: Mapping[UUID, asyncpg.Record]
+    lines: Mapping[int, Sequence[asyncpg.Record]]
+
+
+class SettledProduct(Struct, frozen=True):
+    """A contract product with every term settled."""
+
+    product: NewProduct
+    pricing_id: int
+    entity: asyncpg.Record
+    dates: Dates
+    net_terms: str
+    minimum_fee: Decimal | None
+    lines: Sequence[asyncpg.Record]
+
+
+class RefMaker(Struct, frozen=True):
+    """Makes the refs of one contract's rows: all live where the customer's rows do."""
+
+    month: int
+    shard_key: int
+    tenant_bits: int
+
+    def ref(self, kind: RefKind, *fields: str | int) -> UUID:
+        """Return the ref of a row, from what tells it apart."""
+        return derived_ref(kind, self.month, self.shard_key, self.tenant_bits, *fields)
+
+
+async def load_reference(
+    body: Body, connection: Connection, tenant_id: int, contract: NewContract
+) -> Reference:
+    """Look up what a contract names. Raises InvalidInput when the customer is unknown."""
+    place = shard_key(str(contract.customer_ref))
+    customer = await connection.fetchrow(
+        queries.find_customer, tenant_id, place, contract.customer_ref
+    )
+    if customer is None:
+        body.add("customer_unknown", "names no customer of yours", "/customer_ref")
+    body.refuse()
+    assert customer is not None
+    entity_refs = [p.entity_ref for p in contract.products if p.entity_ref is not None]
+    entities = await connection.fetch(
+        queries.find_entities, tenant_id, [*entity_refs, customer["entity_ref"]]
+    )
+    pricing_refs = [product.pricing_ref for product in contract.products]
+    pricings = await connection.fetch(queries.find_pricings, tenant_id, pricing_refs)
+    pricing_ids = [row["pricing_id"] for row in pricings]
+    lines: dict[int, list[asyncpg.Record]] = {pricing_id: [] for pricing_id in pricing_ids}
+    for row in await connection.fetch(queries.list_pricing_lines, tenant_id, pricing_ids):
+        lines[row["pricing_id"]].append(row)
+    return Reference(
+        customer=customer,
+        entities={row["entity_ref"]: row for row in entities},
+        pricings={row["pricing_ref"]: row for row in pricings},
+        lines=lines,
+    )
+
+
+def settle(body: Body, contract: NewContract, reference: Reference) -> list[SettledProduct]:
+    """Settle every product's terms. Raises InvalidInput that lists all that can't be."""
+    settled = [_settle_product(product, reference) for product in contract.products]
+    body.refuse()
+    return [product for product in settled if product is not None]
+
+
+def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct | None:
+    """Settle one product's terms; None when a problem was noted."""
+    fields = product.fields
+    customer = reference.customer
+    entity = reference.entities.get(product.entity_ref or customer["entity_ref"])
+    pricing = reference.pricings.get(product.pricing_ref)
+    if entity is None:
+        fields.add("entity_unknown", "names no entity of yours", "entity_ref")
+    if pricing is None:
+        fields.add("pricing_unknown", "names no pricing of yours", "pricing_ref")
+    if entity is None or pricing is None:
+        return None
+    if not pricing["is_published"]:
+        fields.add("pricing_not_published", "must be published before it is sold", "pricing_ref")
+    dates = local_dates(product, entity["timezone"])
+    if dates is None:
+        return None
+    net_terms = settled_net_terms(product, customer["net_terms"], entity["net_terms"])
+    return SettledProduct(
+        product=product,
+        pricing_id=pricing["pricing_id"],
+        entity=entity,
+        dates=dates,
+        net_terms=net_terms,
+        minimum_fee=_first(product.minimum_fee, pricing["minimum_fee"]),
+        lines=_settle_lines(
+            product,
+            customer["currency"],
+            reference.lines[pricing["pricing_id"]],
+            upon_usage=net_terms == DUE_UPON_USAGE,
+        ),
+    )
+
+
+def _first(*choices: Decimal | None) -> Decimal | None:
+    """Return the first number that there is; zero is one."""
+    return next((choice for choice in choices if choice is not None), None)
+
+
+def _settle_lines(
+    product: NewProduct, currency: str, lines: Sequence[asyncpg.Record], *, upon_usage: bool
+) -> Sequence[asyncpg.Record]:
+    """Return the line items that a product names, or all; notes a problem for each wrong one."""
+    fields = product.fields
+    if product.line_refs is not None:
+        lines, unknown = select_lines(lines, product.line_refs)
+        for index in unknown:
+            pointer = f"{fields.at('line_items')}/{index}/line_item_ref"
+            fields.body.add("line_item_unknown", "is no line item of this pricing", pointer)
+    fields.check("pricing_ref", lambda: check_sellable(lines, currency, upon_usage=upon_usage))
+    return lines
+
+
+async def write_contract(
+    connection: Connection,
+    tenant_id: int,
+    maker: RefMaker,
+    contract: NewContract,
+    customer: asyncpg.Record,
+    products: Sequence[SettledProduct],
+) -> UUID:
+    """Announce a contract and add its rows; its number is the tenant's next. Returns its ref."""
+    contract_ref = maker.ref("contract", str(uuid4()))
+    await announce(
+        connection,
+        tenant_id,
+        kind="CONTRACT",
+        shard_key=maker.shard_key,
+        customer_id=customer["customer_id"],
+        contract_ref=contract_ref,
+    )
+    await _refuse_archived(connection, maker.shard_key, customer, products)
+    number = await connection.fetchval(queries.take_contract_number, tenant_id)
+    await connection.execute(
+        queries.add_contract,
+        maker.shard_key,
+        contract_ref,
+        tenant_id,
+        customer["customer_id"],
+        number,
+        contract.po_number,
+        contract.invoice_mode,
+        contract.closing,
+        contract.closes_ended,
+    )
+    groups = document_groups(contract.invoice_mode, [_payable(p, customer) for p in products])
+    for position, (product, group) in enumerate(zip(products, groups, strict=True)):
+        product_ref = maker.ref("contract_product", str(contract_ref), position)
+        key = (maker.shard_key, product_ref, tenant_id, contract_ref, position, group)
+        row = key + _terms_row(product, customer)
+        await connection.execute(queries.add_contract_product, *row)
+        lines = _line_rows(tenant_id, maker, product_ref, product.lines)
+        await connection.executemany(queries.add_contract_line, lines)
+    return contract_ref
+
+
+async def _refuse_archived(
+    connection: Connection,
+    shard_key: int,
+    customer: asyncpg.Record,
+    products: Sequence[SettledProduct],
+) -> None:
+    """Raise InvalidInput when a product would price usage that is in an archive.
+
+    The partition is locked: none is archived meanwhile.
+    """
+    for settled in products:
+        meters = [line["usage_product_ref"] for line in settled.lines]
+        dates, zone = settled.dates, settled.entity["timezone"]
+        bounds = (dates.start_date, dates.end_date + timedelta(days=1))
+        months = [_month(first_instant(day, zone)) for day in bounds]
+        last = await connection.fetchval(
+            *(queries.find_archived_usage, shard_key, customer["customer_id"]), meters, *months
+        )
+        if last is not None:
+            detail = f"usage of it up to {2000 + last // 12}-{last % 12 + 1:02} is in an archive"
+            pointer = settled.product.fields.at("billing_start_date")
+            raise InvalidInput("month_archived", detail, pointer)
+
+
+def _month(instant: datetime) -> int:
+    """Return the month that the ref of an event of that instant would have."""
+    return month_index(max(to_micros(instant), TIMESTAMP_MIN_MICROS))
+
+
+def _payable(settled: SettledProduct, customer: asyncpg.Record) -> Payable:
+    own = msgspec.json.decode(customer["details"], type=PaymentDetails)
+    payment = settled.product.payment.over(own)
+    return Payable(settled.entity["entity_id"], customer["currency"], settled.net_terms, payment)
+
+
+def _terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, ...]:
+    """Return a product's columns from pricing_id on."""
+    product, dates = settled.product, settled.dates
+    return (
+        settled.pricing_id,
+        settled.entity["entity_id"],
+        customer["currency"],
+        settled.entity["timezone"],
+        dates.start_date,
+        dates.end_date,
+        product.cycle.unit,
+        product.cycle.length,
+        dates.issue_day,
+        "AFTER_USE",
+        _first(product.tax, customer["tax"]) or Decimal(0),
+        product.discount,
+        settled.net_terms,
+        settled.minimum_fee,
+        product.note,
+        encode_details(product.payment),
+        product.commitments,
+        product.credits,
+    )
+
+
+def _line_rows(
+    tenant_id: int, maker: RefMaker, product_ref: UUID, lines: Sequence[asyncpg.Record]
+) -> list[tuple[Any, ...]]:
+    refs = [
+        maker.ref("contract_line", str(product_ref), str(line["line_item_ref"])) for line in lines
+    ]
+    return [
+        (maker.shard_key, ref, tenant_id, product_ref, position, line["pricing_line_id"])
+        for position, (ref, line) in enumerate(zip(refs, lines, strict=True))
+    ]

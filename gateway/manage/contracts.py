@@ -1,0 +1,155 @@
+"""Contracts: which customer buys which pricings, from when to when, and under what terms."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from aiohttp import web
+
+from gateway.manage import values
+from gateway.manage.answers import json_answer, number, number_or_null, terms_answer
+from gateway.manage.body import Fields
+from gateway.manage.commitments import terms_shown
+from gateway.manage.context import (
+    caller,
+    note,
+    path_ref,
+    queries,
+    read_body,
+    read_query,
+    routes_of,
+    transaction,
+)
+from gateway.manage.contract_writing import RefMaker, load_reference, settle, write_contract
+from gateway.manage.parts import PaymentDetails
+from gateway.manage.terms import read_contract
+from runtime.clock import to_micros
+from runtime.postgres import Connection
+from schemas.errors import NotFound
+from schemas.event_ref import month_index, shard_key, shard_key_of, tenant_bits
+
+PAGE_SIZE_MAX: Final = 1_000
+
+Row = asyncpg.Record
+
+
+async def create_contract(request: web.Request) -> web.Response:
+    """POST /api/contracts."""
+    body = await read_body(request)
+    contract = read_contract(body.fields)
+    warnings = body.finish()
+    month = month_index(to_micros(datetime.now(UTC)))
+    async with transaction(request) as (connection, tenant_id):
+        reference = await load_reference(body, connection, tenant_id, contract)
+        products = settle(body, contract, reference)
+        tenant = tenant_bits(caller(request).tenant_ref)
+        maker = RefMaker(month, shard_key(str(contract.customer_ref)), tenant)
+        contract_ref = await write_contract(
+            connection, tenant_id, maker, contract, reference.customer, products
+        )
+        await note(request, connection, "contract.made", contract_ref, after=body.fields.values)
+    return json_answer({"contract_ref": contract_ref}, warnings=warnings)
+
+
+async def get_contract(request: web.Request) -> web.Response:
+    """GET /api/contracts/<contract_ref>."""
+    contract_ref = path_ref(request, "contract_ref")
+    place = shard_key_of(contract_ref.int)
+    async with transaction(request) as (connection, tenant_id):
+        row = await connection.fetchrow(queries.find_contract, tenant_id, place, contract_ref)
+        if row is None:
+            raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
+        answers = await _contract_answers(connection, tenant_id, place, [row])
+    return json_answer(answers[0])
+
+
+def read_page(fields: Fields) -> tuple[UUID, int, int]:
+    """Read whose contracts are asked for, how many a page has, and which page it is."""
+    return (
+        fields.required(values.ref, "customer_ref"),
+        fields.required(values.whole(1, PAGE_SIZE_MAX), "pageSize"),
+        fields.required(values.whole(0, values.PAGE_NUMBER_MAX), "pageNumber"),
+    )
+
+
+async def filter_contracts(request: web.Request) -> web.Response:
+    """GET /api/contracts/filter: a page of a customer's contracts."""
+    query = read_query(request)
+    customer_ref, size, page = read_page(query.fields)
+    query.finish()
+    place = shard_key(str(customer_ref))
+    async with transaction(request) as (connection, tenant_id):
+        rows = await connection.fetch(
+            queries.list_contracts, tenant_id, place, customer_ref, size, page * size
+        )
+        answers = await _contract_answers(connection, tenant_id, place, rows)
+    return json_answer(answers)
+
+
+async def _contract_answers(
+    connection: Connection, tenant_id: int, place: int, contracts: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """Show contracts of one customer with their products and line items."""
+    refs = [row["contract_ref"] for row in contracts]
+    products = await connection.fetch(queries.list_contract_products, tenant_id, place, refs)
+    lines = await connection.fetch(queries.list_contract_lines, tenant_id, place, refs)
+    items: dict[UUID, list[Any]] = {row["contract_product_ref"]: [] for row in products}
+    for line in lines:
+        shown = {"line_item_ref": line["line_item_ref"], "item": line["item"]}
+        items[line["contract_product_ref"]].append(shown)
+    by_contract: dict[UUID, list[Any]] = {ref: [] for ref in refs}
+    for row in products:
+        answer = _product_answer(row, items[row["contract_product_ref"]])
+        by_contract[row["contract_ref"]].append(answer)
+    return [_contract_answer(row, by_contract[row["contract_ref"]]) for row in contracts]
+
+
+def _contract_answer(row: Row, products: list[Any]) -> dict[str, Any]:
+    return {
+        "contract_ref": row["contract_ref"],
+        "contract_number": row["contract_number"],
+        "customer_ref": row["customer_ref"],
+        "customer_name": row["customer_name"],
+        "po_number": row["po_number"],
+        "state": row["state"],
+        "invoice_mode": row["invoice_mode"],
+        "closing": row["closing"],
+        "created_at": row["created_at"],
+        "products": products,
+    }
+
+
+def _product_answer(row: Row, items: list[Any]) -> dict[str, Any]:
+    payment = msgspec.json.decode(row["details"], type=PaymentDetails)
+    return {
+        "pricing_ref": row["pricing_ref"],
+        "product_name": row["product_name"],
+        "pricing_name": row["pricing_name"],
+        "billing_start_date": row["billing_start_date"],
+        "billing_end_date": row["billing_end_date"],
+        "line_items": items,
+        "entity_ref": row["entity_ref"],
+        "currency": row["currency"],
+        "timezone": row["timezone"],
+        "billing_cycle": {"unit": row["cycle_unit"], "cycle": row["cycle_length"]},
+        "issue_day": row["issue_day"],
+        "payment_time": row["payment_time"],
+        "tax": number(row["tax"]),
+        "discount": number(row["discount"]),
+        "net_terms": terms_answer(row["net_terms"]),
+        "minimum_fee": number_or_null(row["minimum_fee"]),
+        "note": row["note"],
+        "commitments": terms_shown(row["commitments"]),
+        "credits": terms_shown(row["credits"]),
+        **{name: getattr(payment, name) for name in PaymentDetails.__struct_fields__},
+    }
+
+
+ROUTES = [
+    *routes_of("POST", "/api/contracts", create_contract, "billing:write", reads=read_contract),
+    *routes_of("GET", "/api/contracts/filter", filter_contracts, "billing:read", asks=read_page),
+    *routes_of("GET", "/api/contracts/{contract_ref}", get_contract, "billing:read"),
+]

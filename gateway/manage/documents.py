@@ -1,0 +1,294 @@
+"""Documents (invoices, credits, debits) as they were issued, and as files."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.manage import values
+from gateway.manage.answers import json_answer, number, number_or_null, terms_answer
+from gateway.manage.body import Fields
+from gateway.manage.context import (
+    not_ready,
+    path_ref,
+    queries,
+    read_query,
+    routes_of,
+    transaction,
+)
+from gateway.manage.drafts import Found, find_draft, line_row, product_row
+from gateway.manage.event_drafts import bills_events, find_event_draft
+from gateway.manage.line_items import cell_ref
+from gateway.manage.looking import look_soon
+from runtime.postgres import Connection
+from schemas.document import FEE_CELL, DocumentState
+from schemas.errors import InvalidInput, NotFound
+from schemas.event_ref import shard_key, shard_key_of
+from schemas.price import cell_values
+
+PAGE_MAX: Final = 500
+REFS_MAX: Final = 1_000
+_MONEY: Final = ("sub_total", "total_discount", "total_tax", "credits_amount", "total")
+_HTML_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+Row = asyncpg.Record | Mapping[str, Any]
+
+
+async def get_document(request: web.Request) -> web.Response:
+    """GET /api/invoices/<invoice_ref>: a document as it was issued, or as a draft of it stands now.
+
+    That of an event on its way is waited for, for a moment.
+    """
+    document_ref = path_ref(request, "invoice_ref")
+    place = shard_key_of(document_ref.int)
+    async with transaction(request) as (connection, tenant_id):
+        row = await connection.fetchrow(queries.find_document, tenant_id, place, document_ref)
+        if row is not None:
+            answers = await _document_answers(connection, tenant_id, [row])
+            return json_answer(answers[0])
+        found = await find_draft(connection, tenant_id, document_ref)
+        may_come = found is None and await bills_events(connection, tenant_id, place)
+
+    async def look() -> Found | None:
+        async with transaction(request) as (connection, tenant_id):
+            return await find_event_draft(connection, tenant_id, document_ref)
+
+    if may_come:
+        found = await look_soon(request, place, look)
+    if found is None:
+        raise _unknown(document_ref)
+    return json_answer(_draft_answer(found, document_ref))
+
+
+def _draft_answer(found: Found, document_ref: UUID) -> dict[str, Any]:
+    """Show a document that is still to be drawn up."""
+    draft, digits = found.draft, found.draft.currency_digits
+    products = [
+        _product_answer(
+            product_row(product, digits),
+            [_line_answer(line_row(line, digits)) for line in product.lines],
+        )
+        for product in draft.products
+    ]
+    return _document_answer(found.row(document_ref), products)
+
+
+def _unknown(document_ref: UUID) -> NotFound:
+    return NotFound("document_unknown", f"there is no document {document_ref}")
+
+
+class Wanted(Struct, frozen=True):
+    """Which documents a filter asks for; an empty list of refs and None mean any."""
+
+    customers: list[UUID]
+    contracts: list[UUID]
+    state: str | None
+    first: date | None
+    last: date | None
+    limit: int
+    page: int
+
+
+def read_wanted(fields: Fields) -> Wanted:
+    """Read the query of `GET /api/documents/filter`."""
+    return Wanted(
+        customers=fields.optional(_refs, "customer_refs") or [],
+        contracts=fields.optional(_refs, "contract_refs") or [],
+        state=fields.optional(values.choice(*map(str, DocumentState)), "state"),
+        first=fields.optional(values.plain_date, "from"),
+        last=fields.optional(values.plain_date, "to"),
+        limit=fields.required(values.whole(1, PAGE_MAX), "limit"),
+        page=fields.required(values.whole(0, values.PAGE_NUMBER_MAX), "page"),
+    )
+
+
+async def filter_documents(request: web.Request) -> web.Response:
+    """GET /api/documents/filter: a page of customers' or contracts' documents, newest first."""
+    query = read_query(request)
+    wanted = read_wanted(query.fields)
+    query.finish()
+    async with transaction(request) as (connection, tenant_id):
+        rows = await _find_documents(connection, tenant_id, wanted)
+        answers = await _document_answers(connection, tenant_id, rows)
+    return json_answer(answers)
+
+
+async def _find_documents(
+    connection: Connection, tenant_id: int, wanted: Wanted
+) -> Sequence[asyncpg.Record]:
+    """Read a page; refs say in which shards to look."""
+    page = (wanted.limit, wanted.page * wanted.limit)
+    shared = (tenant_id, wanted.state, wanted.first, wanted.last, *page)
+    if not wanted.customers and not wanted.contracts:
+        return await connection.fetch(queries.list_documents, *shared)
+    places = {shard_key(str(ref)) for ref in wanted.customers} or {
+        shard_key_of(ref.int) for ref in wanted.contracts
+    }
+    return await connection.fetch(
+        queries.list_documents_of, *shared, list(places), wanted.customers, wanted.contracts
+    )
+
+
+def _refs(value: object) -> list[UUID]:
+    """Read refs, repeated or with commas between."""
+    parts = [part.strip() for part in str(value).split(",")]
+    if len(parts) > REFS_MAX:
+        raise InvalidInput("refs_too_many", f"must be at most {REFS_MAX} refs")
+    return [values.ref(part) for part in parts]
+
+
+async def _document_answers(
+    connection: Connection, tenant_id: int, documents: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """Show documents with their products and lines, read with two more statements for all."""
+    refs = [row["document_ref"] for row in documents]
+    places = list({row["shard_key"] for row in documents})
+    products = await connection.fetch(queries.list_document_products, tenant_id, places, refs)
+    lines = await connection.fetch(queries.list_document_lines, tenant_id, places, refs)
+    items: dict[tuple[UUID, int], list[Any]] = {}
+    for line in lines:
+        place = (line["document_ref"], line["product_position"])
+        items.setdefault(place, []).append(_line_answer(line))
+    by_document: dict[UUID, list[Any]] = {ref: [] for ref in refs}
+    for row in products:
+        shown = _product_answer(row, items.get((row["document_ref"], row["position"]), []))
+        by_document[row["document_ref"]].append(shown)
+    return [_document_answer(row, by_document[row["document_ref"]]) for row in documents]
+
+
+def _document_answer(row: Row, products: list[Any]) -> dict[str, Any]:
+    parties = msgspec.json.decode(row["parties"], type=dict[str, Any])
+    entity = parties["entity"]
+    return {
+        "invoice_ref": row["document_ref"],
+        "document_number": row["document_number"],
+        "parent_document_ref": row.get("parent_document_ref"),
+        "customer": _party("customer", parties["customer"]),
+        "state": row["state"],
+        "created_at": row["created_at"],
+        "issue_date": row["issue_date"],
+        "due_date": row["due_date"],
+        "submission_date": row["submission_date"],
+        "paid_date": row["paid_date"],
+        "is_partial_period": row["is_partial_period"],
+        "accounting_event_type": row["accounting_event_type"],
+        "currency": row["currency"],
+        "net_terms": terms_answer(row["net_terms"]),
+        **{name: number(row[name]) for name in _MONEY},
+        "products": products,
+        "contract": {
+            "contract_ref": row["contract_ref"],
+            "contract_number": row["contract_number"],
+        },
+        "number_in_contract": row["number_in_contract"],
+        "total_in_contract": number_or_null(row["total_in_contract"]),
+        "billing_bank_transfer_details": parties.get("billing_bank_transfer_details"),
+        "billing_online_payment_details": parties.get("billing_online_payment_details"),
+        "billing_crypto_details": parties.get("billing_crypto_details"),
+        "entity": _party("entity", entity),
+        "period": {"start": row["period_start"], "end": row["period_end"]},
+    }
+
+
+def _party(kind: str, party: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{kind}_ref": party[f"{kind}_ref"],
+        f"{kind}_name": party["name"],
+        f"{kind}_legal_name": party.get("legal_name"),
+    }
+
+
+def _product_answer(row: Row, lines: list[Any]) -> dict[str, Any]:
+    return {
+        "product_name": row["product_name"],
+        "minimum_fee": number_or_null(row["minimum_fee"]),
+        "sub_total": number(row["sub_total"]),
+        "total": number(row["total"]),
+        "discount": number(row["discount"]),
+        "commitments": msgspec.Raw(row["true_ups"].encode()),
+        "lines": lines,
+    }
+
+
+def _line_answer(row: Row) -> dict[str, Any]:
+    digest = row["events_digest"]
+    ref, cell = row["line_item_ref"], row["cell"]
+    is_cell = row["model"] == "MATRIX"
+    return {
+        "line_item_ref": cell_ref(ref, cell) if is_cell else ref,
+        "parent_line_item_ref": ref if is_cell else None,
+        "item": row["item"],
+        "model": row["model"],
+        "cell": list(cell_values(cell)) if is_cell and cell != FEE_CELL else None,
+        "quantity": number(row["quantity"]),
+        "unit_price": number_or_null(row["unit_price"]),
+        "amount": number(row["amount"]),
+        "tiers": None if row["tiers"] is None else msgspec.Raw(row["tiers"].encode()),
+        "charge_ref": row["charge_ref"],
+        "event_count": row["event_count"],
+        "events_digest": None if digest is None else digest.hex(),
+    }
+
+
+async def get_pdf(request: web.Request) -> web.Response:
+    """GET /api/invoices/<invoice_ref>/pdf."""
+    return await _file(request, "PDF", "application/pdf")
+
+
+async def get_html(request: web.Request) -> web.Response:
+    """GET /api/invoices/<invoice_ref>/html."""
+    return await _file(request, "HTML", "text/html")
+
+
+async def _file(request: web.Request, kind: str, content_type: str) -> web.Response:
+    """Answer with a file of an issued document; it is rendered a moment after it is issued."""
+    document_ref = path_ref(request, "invoice_ref")
+    place = shard_key_of(document_ref.int)
+    async with transaction(request) as (connection, tenant_id):
+        row = await connection.fetchrow(
+            queries.find_document_file, tenant_id, place, document_ref, kind
+        )
+    if row is None:
+        raise _unknown(document_ref)
+    if row["content"] is None:
+        if row["document_number"] is None:
+            raise NotFound("document_not_issued", "a draft has no file; it gets one when issued")
+        return not_ready(request, "file_not_ready", "the file is being made; ask again shortly")
+    etag = f'"{row["sha256"].hex()}"'
+    if request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag})
+    name = quote(f"{row['document_number']}.{kind.lower()}", safe="")
+    return web.Response(
+        body=row["content"],
+        content_type=content_type,
+        charset="utf-8" if kind == "HTML" else None,
+        headers={
+            "Content-Disposition": f"inline; filename*=UTF-8''{name}",
+            "Content-Security-Policy": _HTML_POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "ETag": etag,
+            "Cache-Control": "private, no-cache",
+        },
+    )
+
+
+ROUTES = [
+    *routes_of("GET", "/api/invoices/{invoice_ref}", get_document, "billing:read"),
+    *routes_of(
+        "GET",
+        "/api/invoices/{invoice_ref}/pdf",
+        get_pdf,
+        "billing:read",
+        media=("application/pdf",),
+    ),
+    *routes_of(
+        "GET", "/api/invoices/{invoice_ref}/html", get_html, "billing:read", media=("text/html",)
+    ),
+    *routes_of("GET", "/api/documents/filter", filter_documents, "billing:read", asks=read_wanted),
+]

@@ -1,0 +1,231 @@
+"""Documents that nobody has drawn up yet, as they stand now: from the contract and its charges.
+
+The ref of a document is derived from its contract, group and issue date, so that it can be found
+again from the contracts of the customer whose bits it has. What is shown is what the invoicer's
+own drafting makes of the usage rated so far; nothing is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from fractions import Fraction
+from itertools import takewhile
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from gateway.manage.context import queries
+from runtime.postgres import Connection
+from schemas.commitments import read_commitments, true_ups_json
+from schemas.document import DocumentLine, DocumentProduct, DraftedDocument, tiers_json
+from schemas.document_ref import document_ref
+from schemas.drafting import CutLine, ProductInput, draft_document
+from schemas.event_ref import month_of, shard_key_of
+from schemas.money import (
+    AMOUNT_DIGITS,
+    PRICE_DIGITS,
+    QUANTITY_DIGITS,
+    Amount,
+    Price,
+    Quantity,
+    currency_digits,
+    decimal_to_scaled,
+    scaled_to_decimal,
+)
+from schemas.periods import BillingTerms, Period, period_at, periods
+from schemas.price import from_json
+
+Row = asyncpg.Record
+Totals = dict[tuple[UUID, datetime], list[Any]]
+"""What a line has come to in the period that begins at an instant: a row with the columns of
+`list_charges_so_far`, or one a cell."""
+
+_NO_PERIOD: Final = UUID(int=0)
+_DAYS_MAX: Final = 31
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A contract product with a period that the document is about."""
+
+    terms: Row
+    period: Period
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A draft, and what it is about. about: columns that the period does not tell."""
+
+    due: list[Due]
+    draft: DraftedDocument
+    about: dict[str, Any] = {}
+
+    def row(self, ref: UUID) -> dict[str, Any]:
+        """Return it in the columns of its table."""
+        first, draft = self.due[0].terms, self.draft
+        digits = draft.currency_digits
+        nothing = (
+            *("document_number", "created_at", "due_date", "submission_date", "paid_date"),
+            "parent_document_ref",
+        )
+        return {
+            **dict.fromkeys(nothing),
+            "number_in_contract": None,
+            "total_in_contract": None,
+            "document_ref": ref,
+            "state": "DRAFT",
+            "issue_date": self.due[0].period.issue_date,
+            "is_partial_period": draft.is_partial_period,
+            "accounting_event_type": draft.accounting_event_type,
+            "currency": draft.currency,
+            "net_terms": first["net_terms"],
+            "sub_total": scaled_to_decimal(draft.sub_total, digits),
+            "total_discount": scaled_to_decimal(draft.total_discount, digits),
+            "total_tax": scaled_to_decimal(draft.total_tax, digits),
+            "credits_amount": scaled_to_decimal(draft.credits_amount, digits),
+            "total": scaled_to_decimal(draft.total, digits),
+            "contract_ref": first["contract_ref"],
+            "contract_number": first["contract_number"],
+            "parties": first["parties"],
+            "period_start": min(one.period.start_date for one in self.due),
+            "period_end": max(one.period.end_date for one in self.due),
+            **self.about,
+        }
+
+
+async def find_draft(connection: Connection, tenant_id: int, ref: UUID) -> Found | None:
+    """Return the draft of a document, None if there is to be no such document."""
+    place = shard_key_of(ref.int)
+    terms = await connection.fetch(queries.list_terms_of_shard, tenant_id, place)
+    found = _named(ref, terms)
+    if found is None:
+        return None
+    group, issue_date = found
+    due = [
+        Due(row, period)
+        for row in group
+        for period in due_periods(BillingTerms.of_row(row), issue_date)
+    ]
+    if not due:
+        return None
+    refs = [row["contract_product_ref"] for row in group]
+    lines = await connection.fetch(queries.list_lines_of_products, tenant_id, place, refs)
+    starts = [one.period.start for one in due]
+    charges = await connection.fetch(queries.list_charges_so_far, tenant_id, place, refs, starts)
+    totals: Totals = {}
+    for row in charges:
+        totals.setdefault((row["contract_line_ref"], row["start_at"]), []).append(row)
+    products = [product_input(one, lines, totals) for one in due]
+    return Found(due, draft_document(products, group[0]["currency"]))
+
+
+def _named(ref: UUID, terms: Sequence[Row]) -> tuple[list[Row], date] | None:
+    """Return the products and the issue date that a document's ref was derived from."""
+    groups: dict[tuple[UUID, int], list[Row]] = {}
+    for row in terms:
+        groups.setdefault((row["contract_ref"], row["document_group"]), []).append(row)
+    year, month = divmod(month_of(ref.int), 12)
+    for (contract_ref, group), rows in groups.items():
+        for day in range(1, _DAYS_MAX + 1):
+            try:
+                issue_date = date(2000 + year, month + 1, day)
+            except ValueError:
+                break
+            tenant_ref = str(rows[0]["tenant_ref"])
+            if document_ref(tenant_ref, contract_ref, group, issue_date) == ref:
+                return rows, issue_date
+    return None
+
+
+def due_periods(terms: BillingTerms, issue_date: date) -> list[Period]:
+    """Return the periods whose document is issued on a day, in order."""
+    by_then = takewhile(lambda period: period.issue_date <= issue_date, periods(terms))
+    return [period for period in by_then if period.issue_date == issue_date]
+
+
+def product_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput:
+    """Put together what a product is drafted from: all its lines, with their usage so far."""
+    terms, period = due.terms, due.period
+    minimum = terms["minimum_fee"]
+    return ProductInput(
+        contract_product_ref=terms["contract_product_ref"],
+        period_ref=_NO_PERIOD,
+        cut_number=0,
+        product_name=terms["product_name"],
+        lines=[
+            _line(row, total)
+            for row in lines
+            if row["contract_product_ref"] == terms["contract_product_ref"]
+            for total in totals.get((row["contract_line_ref"], period.start), [None])
+        ],
+        part=period.part,
+        is_first_period=period.index == 0,
+        minimum_fee=None if minimum is None else _price(minimum),
+        discount_percent=_price(terms["discount"]),
+        tax_percent=_price(terms["tax"]),
+        commitments=read_commitments(terms["commitments"]),
+        spent_before=_spent_before(terms, period),
+    )
+
+
+def _spent_before(terms: Row, period: Period) -> int | None:
+    """Return what was spent before the last period; None for the others."""
+    if period_at(BillingTerms.of_row(terms), period.end) is not None:
+        return None
+    return decimal_to_scaled(terms["spent"], currency_digits(terms["currency"]))
+
+
+def _price(value: Any) -> Price:  # noqa: ANN401 - a NUMERIC of the driver
+    return Price(decimal_to_scaled(value, PRICE_DIGITS))
+
+
+def _line(row: Row, total: Mapping[str, Any] | None) -> CutLine:
+    line = CutLine(
+        line_item_ref=row["line_item_ref"],
+        contract_line_ref=row["contract_line_ref"],
+        pricing_line_id=row["pricing_line_id"],
+        item=row["item"],
+        price=from_json(row["price"]),
+    )
+    if total is None:
+        return line
+    return msgspec.structs.replace(
+        line,
+        quantity=Quantity(decimal_to_scaled(total["quantity"], QUANTITY_DIGITS)),
+        charge_ref=total["charge_ref"],
+        event_count=total["event_count"],
+        exact_quantity=Fraction(total["exact_quantity"]) if total["exact_quantity"] else None,
+        cell=total["cell"],
+        fees=Amount(
+            decimal_to_scaled(total["amount"], AMOUNT_DIGITS) if line.price.event_fees else 0
+        ),
+    )
+
+
+def product_row(product: DocumentProduct, digits: int) -> dict[str, Any]:
+    """Show a product of a draft in the columns of its table."""
+    return {
+        "product_name": product.product_name,
+        "minimum_fee": scaled_to_decimal(product.minimum_fee or 0, digits),
+        "sub_total": scaled_to_decimal(product.sub_total, digits),
+        "total": scaled_to_decimal(product.total, digits),
+        "discount": scaled_to_decimal(product.discount, digits),
+        "true_ups": true_ups_json(product.true_ups, digits),
+    }
+
+
+def line_row(line: DocumentLine, digits: int) -> dict[str, Any]:
+    """Show a line of a draft in the columns of its table."""
+    price = line.unit_price
+    return {
+        "line_item_ref": line.line_item_ref,
+        "item": line.item,
+        "model": line.price.model,
+        "quantity": scaled_to_decimal(line.quantity, QUANTITY_DIGITS),
+        "unit_price": None if price is None else scaled_to_decimal(price, PRICE_DIGITS),
+        "amount": scaled_to_decimal(line.amount, digits),
+        "tiers": tiers_json(line.tiers) if line.tiers else None,
+        "charge_ref": line.charge_ref,
+        "event_count": line.event_count,
+        "events_digest": line.events_digest,
+        "cell": line.cell,
+    }

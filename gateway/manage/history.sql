@@ -1,0 +1,44 @@
+-- Statements of `history`: a customer's periods, and what their usage comes to.
+
+-- name: list_periods
+-- The periods between two days, with the terms that a product is drafted under and the document
+-- that its last cut went to.
+SELECT b.period_ref, b.period_index, b.start_date, b.end_date, b.full_start_date, b.full_end_date,
+    cp.contract_product_ref, cp.contract_ref, cp.currency, cp.discount, p.name AS product_name,
+    coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, d.document_ref, d.document_number
+FROM contract k
+JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
+JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
+JOIN product p ON p.tenant_id = pr.tenant_id AND p.product_id = pr.product_id
+JOIN billing_period b ON b.shard_key = cp.shard_key
+    AND b.contract_product_ref = cp.contract_product_ref
+LEFT JOIN document_input i ON i.shard_key = b.shard_key
+    AND i.contract_product_ref = b.contract_product_ref AND i.period_ref = b.period_ref
+    AND i.trigger = 'PERIOD_CUT' AND i.cut_number = b.last_cut_number
+LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
+WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.customer_id = $3
+    AND b.start_date >= $4 AND b.end_date <= $5
+ORDER BY b.start_date, k.contract_number, cp.position
+LIMIT $6;
+
+-- name: list_period_lines
+-- Every line of the periods, with its total at the last cut, or so far where there is none yet; one
+-- of cells with a row for each.
+SELECT b.period_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item, pl.price,
+    m.usage_product_ref, coalesce(u.quantity, c.quantity, 0) AS quantity,
+    coalesce(u.event_count, c.event_count, 0) AS event_count,
+    CASE WHEN u.charge_ref IS NULL THEN c.exact_quantity ELSE u.exact_quantity END
+    AS exact_quantity,
+    coalesce(u.amount, c.amount, 0) AS amount, coalesce(u.cell, c.cell, '') AS cell
+FROM billing_period b
+JOIN contract_line l ON l.shard_key = b.shard_key
+    AND l.contract_product_ref = b.contract_product_ref
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+LEFT JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
+LEFT JOIN charge_cut u ON u.shard_key = b.shard_key AND u.period_ref = b.period_ref
+    AND u.cut_number = b.last_cut_number AND u.contract_line_ref = l.contract_line_ref
+LEFT JOIN charge c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref
+    AND c.contract_line_ref = l.contract_line_ref AND b.last_cut_number = 0
+WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.period_ref = ANY ($3::uuid[])
+ORDER BY b.period_ref, l.position, cell
+LIMIT $4;

@@ -1,0 +1,387 @@
+-- Statements of the management routes. Each runs in a tenant's transaction and names the tenant.
+
+-- name: add_entity
+INSERT INTO entity (tenant_id, entity_ref, name, legal_name, email, registration_number, timezone,
+    currency, net_terms, document_number_format, details)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+RETURNING entity_id;
+
+-- name: find_settings
+SELECT refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, updated_at
+FROM tenant_setting WHERE tenant_id = $1;
+
+-- name: put_settings
+INSERT INTO tenant_setting AS s
+    (tenant_id, refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant_id) DO UPDATE SET refuses_unknown_fields = EXCLUDED.refuses_unknown_fields,
+    age_days_max = EXCLUDED.age_days_max, closing_waits = EXCLUDED.closing_waits,
+    closing_grace_seconds = EXCLUDED.closing_grace_seconds, updated_at = now()
+RETURNING refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, updated_at;
+
+-- name: announce_to_all
+-- Tell the owners of all partitions that there is something new: none rates meanwhile.
+UPDATE rater_partition SET reference_version = reference_version + 1
+WHERE partition IN (SELECT partition FROM rater_partition ORDER BY partition FOR UPDATE);
+
+-- name: make_default_entity
+-- The first entity of a tenant is its default.
+UPDATE tenant SET default_entity_id = $2 WHERE tenant_id = $1 AND default_entity_id IS NULL;
+
+-- name: find_default_entity
+SELECT e.* FROM entity e JOIN tenant t ON t.tenant_id = e.tenant_id
+    AND t.default_entity_id = e.entity_id
+WHERE e.tenant_id = $1;
+
+-- name: find_entity
+SELECT * FROM entity WHERE tenant_id = $1 AND entity_ref = $2;
+
+-- name: find_entity_by_name
+SELECT * FROM entity WHERE tenant_id = $1 AND lower(name) = lower($2);
+
+-- name: find_entities
+SELECT * FROM entity WHERE tenant_id = $1 AND entity_ref = ANY ($2);
+
+-- name: hold_entity
+-- Others who change it wait for the end of the transaction.
+SELECT FROM entity WHERE tenant_id = $1 AND entity_ref = $2 FOR NO KEY UPDATE;
+
+-- name: change_entity
+UPDATE entity SET name = $3, legal_name = $4, email = $5, registration_number = $6, timezone = $7,
+    currency = $8, net_terms = $9, document_number_format = $10, details = $11
+WHERE tenant_id = $1 AND entity_ref = $2
+RETURNING *;
+
+-- name: list_entity_names
+SELECT entity_ref, name, legal_name FROM entity WHERE tenant_id = $1
+ORDER BY lower(name), entity_id;
+
+-- name: add_customer
+INSERT INTO customer (shard_key, tenant_id, customer_ref, entity_id, name, legal_name, email,
+    currency, tax, net_terms, external_id, details)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: find_customer
+SELECT c.*, e.entity_ref, e.name AS entity_name
+FROM customer c JOIN entity e ON e.tenant_id = c.tenant_id AND e.entity_id = c.entity_id
+WHERE c.tenant_id = $1 AND c.shard_key = $2 AND c.customer_ref = $3;
+
+-- name: hold_customer
+-- Others who change it wait for the end of the transaction.
+SELECT FROM customer WHERE tenant_id = $1 AND shard_key = $2 AND customer_ref = $3
+FOR NO KEY UPDATE;
+
+-- name: change_customer
+UPDATE customer SET entity_id = $4, name = $5, legal_name = $6, email = $7, currency = $8,
+    tax = $9, net_terms = $10, external_id = $11, details = $12
+WHERE tenant_id = $1 AND shard_key = $2 AND customer_ref = $3;
+
+-- name: list_customer_names
+SELECT customer_ref, name, legal_name FROM customer WHERE tenant_id = $1
+ORDER BY lower(name), customer_id;
+
+-- name: count_customers_named
+SELECT count(*) FROM customer WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0;
+
+-- name: list_customers_named
+-- A page of those whose name contains a text.
+SELECT customer_ref, name, legal_name FROM customer
+WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0
+ORDER BY lower(name), customer_id LIMIT $3 OFFSET $4;
+
+-- name: list_customers_named_descending
+SELECT customer_ref, name, legal_name FROM customer
+WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0
+ORDER BY lower(name) DESC, customer_id DESC LIMIT $3 OFFSET $4;
+
+-- name: add_meter
+INSERT INTO meter (tenant_id, usage_product_ref, name, unit, aggregation, unique_key, formula)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: find_meter
+SELECT * FROM meter WHERE tenant_id = $1 AND usage_product_ref = $2;
+
+-- name: hold_meter
+-- Nobody prices it before the end of the transaction.
+SELECT * FROM meter WHERE tenant_id = $1 AND usage_product_ref = $2 FOR UPDATE;
+
+-- name: is_meter_priced
+SELECT EXISTS (SELECT FROM pricing_line WHERE tenant_id = $1 AND meter_id = $2);
+
+-- name: change_meter
+UPDATE meter SET name = $3, unit = $4, aggregation = $5, unique_key = $6
+WHERE tenant_id = $1 AND meter_id = $2
+RETURNING *;
+
+-- name: find_meters
+SELECT usage_product_ref, meter_id, aggregation FROM meter
+WHERE tenant_id = $1 AND usage_product_ref = ANY ($2);
+
+-- name: list_meters
+-- A page, in the order they were made.
+SELECT * FROM meter WHERE tenant_id = $1 AND meter_id > $2 ORDER BY meter_id LIMIT $3;
+
+-- name: add_product
+INSERT INTO product (tenant_id, product_ref, name) VALUES ($1, $2, $3) RETURNING product_id;
+
+-- name: hold_product
+SELECT product_ref, name FROM product WHERE tenant_id = $1 AND product_ref = $2
+FOR NO KEY UPDATE;
+
+-- name: change_product
+UPDATE product SET name = $3 WHERE tenant_id = $1 AND product_ref = $2;
+
+-- name: add_pricing
+INSERT INTO pricing (tenant_id, pricing_ref, product_id, name, minimum_fee, is_published)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING pricing_id;
+
+-- name: add_pricing_line
+INSERT INTO pricing_line (tenant_id, line_item_ref, pricing_id, position, item, meter_id, price)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: publish_pricing
+UPDATE pricing SET is_published = true WHERE tenant_id = $1 AND pricing_ref = $2
+RETURNING pricing_id;
+
+-- name: list_pricings
+SELECT p.pricing_id, p.pricing_ref, p.name AS pricing_name, p.minimum_fee, p.is_published,
+    o.product_ref, o.name AS product_name
+FROM pricing p JOIN product o ON o.tenant_id = p.tenant_id AND o.product_id = p.product_id
+WHERE p.tenant_id = $1 AND (p.is_published OR $2)
+ORDER BY p.pricing_id;
+
+-- name: find_pricings
+SELECT pricing_id, pricing_ref, minimum_fee, is_published FROM pricing
+WHERE tenant_id = $1 AND pricing_ref = ANY ($2);
+
+-- name: list_pricing_lines
+SELECT l.pricing_id, l.pricing_line_id, l.line_item_ref, l.item, l.price, m.usage_product_ref
+FROM pricing_line l LEFT JOIN meter m ON m.tenant_id = l.tenant_id AND m.meter_id = l.meter_id
+WHERE l.tenant_id = $1 AND l.pricing_id = ANY ($2)
+ORDER BY l.pricing_id, l.position;
+
+-- name: count_partitions
+-- How many partitions the log of usage events has.
+SELECT partitions FROM event_log;
+
+-- name: limit_lock_wait
+-- For the rest of the transaction.
+SELECT set_config('lock_timeout', $1, true);
+
+-- name: lock_partition
+-- Tell the owner of a partition that there is something new. The row stays locked until the end of
+-- the transaction, so no event is rated meanwhile and next_offset is exact.
+UPDATE rater_partition SET reference_version = reference_version + 1 WHERE partition = $1
+RETURNING reference_version, next_offset;
+
+-- name: find_archived_usage
+-- The last month of a customer's archived usage of some meters, from a month on.
+SELECT max(u.month) FROM archived_usage u JOIN meter m USING (meter_id)
+WHERE u.shard_key = $1 AND u.customer_id = $2 AND m.usage_product_ref = ANY ($3::uuid[])
+  AND u.month BETWEEN $4 AND $5 HAVING count(*) > 0;
+
+-- name: add_partition_change
+INSERT INTO partition_change (partition, reference_version, kind, shard_key, tenant_id,
+    customer_id, contract_ref, recorded_offset, close_through)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: take_contract_number
+UPDATE tenant SET next_contract_number = next_contract_number + 1 WHERE tenant_id = $1
+RETURNING next_contract_number - 1;
+
+-- name: add_contract
+INSERT INTO contract (shard_key, contract_ref, tenant_id, customer_id, contract_number, po_number,
+    invoice_mode, closing, state, closes_after)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ACTIVE', CASE WHEN NOT $9::boolean THEN now() END);
+
+-- name: add_contract_product
+INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
+    document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
+    billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
+    minimum_fee, note, details, commitments, credits)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24);
+
+-- name: add_contract_line
+INSERT INTO contract_line (shard_key, contract_line_ref, tenant_id, contract_product_ref, position,
+    pricing_line_id)
+VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: find_contract
+SELECT k.*, c.customer_ref, c.name AS customer_name, c.legal_name AS customer_legal_name
+FROM contract k JOIN customer c ON c.shard_key = k.shard_key AND c.customer_id = k.customer_id
+WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.contract_ref = $3;
+
+-- name: list_contracts
+-- A page of a customer's contracts, in the order they were made.
+SELECT k.*, c.customer_ref, c.name AS customer_name, c.legal_name AS customer_legal_name
+FROM contract k JOIN customer c ON c.shard_key = k.shard_key AND c.customer_id = k.customer_id
+WHERE k.tenant_id = $1 AND k.shard_key = $2 AND c.customer_ref = $3
+ORDER BY k.contract_number LIMIT $4 OFFSET $5;
+
+-- name: list_contract_products
+SELECT p.*, i.pricing_ref, i.name AS pricing_name, o.name AS product_name, e.entity_ref,
+    e.name AS entity_name
+FROM contract_product p
+JOIN pricing i ON i.tenant_id = p.tenant_id AND i.pricing_id = p.pricing_id
+JOIN product o ON o.tenant_id = i.tenant_id AND o.product_id = i.product_id
+JOIN entity e ON e.tenant_id = p.tenant_id AND e.entity_id = p.entity_id
+WHERE p.tenant_id = $1 AND p.shard_key = $2 AND p.contract_ref = ANY ($3)
+ORDER BY p.contract_ref, p.position;
+
+-- name: list_credit_draws
+-- What documents have drawn from the credits of contract products.
+SELECT w.contract_product_ref, w.period_index, w.place, w.amount, w.document_ref, d.document_number
+FROM credit_draw w
+JOIN document d ON d.shard_key = w.shard_key AND d.document_ref = w.document_ref
+WHERE w.tenant_id = $1 AND w.shard_key = $2 AND w.contract_product_ref = ANY ($3)
+ORDER BY w.contract_product_ref, w.period_index, w.place;
+
+-- name: list_contract_lines
+SELECT l.contract_product_ref, i.line_item_ref, i.item
+FROM contract_line l
+JOIN contract_product p ON p.shard_key = l.shard_key
+    AND p.contract_product_ref = l.contract_product_ref
+JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
+WHERE l.tenant_id = $1 AND l.shard_key = $2 AND p.contract_ref = ANY ($3)
+ORDER BY l.contract_product_ref, l.position;
+
+-- name: find_contract_zones
+SELECT k.customer_id, array_agg(DISTINCT p.timezone) AS timezones
+FROM contract k JOIN contract_product p ON p.shard_key = k.shard_key
+    AND p.contract_ref = k.contract_ref
+WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.contract_ref = $3
+GROUP BY k.customer_id;
+
+-- name: list_closings
+-- What was asked to be closed, oldest first, and how far its partition's owner has got.
+SELECT c.close_through, c.requested_at, coalesce(t.state, 'PENDING') AS state,
+    coalesce(t.periods_closed, 0) AS periods_closed, t.finished_at
+FROM partition_change c LEFT JOIN partition_task t ON t.partition = c.partition
+    AND t.reference_version = c.reference_version
+WHERE c.tenant_id = $1 AND c.shard_key = $2 AND c.contract_ref = $3 AND c.kind = 'CLOSE'
+ORDER BY c.reference_version;
+
+-- name: find_document
+SELECT d.*, k.contract_number FROM document d
+JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
+WHERE d.tenant_id = $1 AND d.shard_key = $2 AND d.document_ref = $3;
+
+-- name: list_terms_of_shard
+-- Every product of the contracts in a shard, which is mostly one customer's, with who bills whom.
+SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS product_name,
+    cp.currency, cp.net_terms, cp.tax, cp.discount,
+    coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments::text AS commitments,
+    CASE WHEN cp.commitments = '[]' THEN 0 ELSE (
+        SELECT coalesce(sum(o.total), 0) FROM document_product o
+        WHERE o.shard_key = cp.shard_key AND o.contract_product_ref = cp.contract_product_ref
+    ) END AS spent,
+    cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
+    cp.payment_time, cp.timezone, k.contract_number, t.tenant_ref, jsonb_build_object(
+        'customer', jsonb_build_object(
+            'customer_ref', cu.customer_ref, 'name', cu.name, 'legal_name', cu.legal_name),
+        'entity', jsonb_build_object(
+            'entity_ref', e.entity_ref, 'name', e.name, 'legal_name', e.legal_name),
+        'billing_bank_transfer_details', coalesce(cp.details -> 'billing_bank_transfer_details',
+            cu.details -> 'billing_bank_transfer_details'),
+        'billing_online_payment_details', coalesce(cp.details -> 'billing_online_payment_details',
+            cu.details -> 'billing_online_payment_details'),
+        'billing_crypto_details', coalesce(cp.details -> 'billing_crypto_details',
+            cu.details -> 'billing_crypto_details'))::text AS parties
+FROM contract k
+JOIN tenant t ON t.tenant_id = k.tenant_id
+JOIN customer cu ON cu.shard_key = k.shard_key AND cu.customer_id = k.customer_id
+JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
+JOIN entity e ON e.tenant_id = cp.tenant_id AND e.entity_id = cp.entity_id
+JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
+JOIN product p ON p.tenant_id = pr.tenant_id AND p.product_id = pr.product_id
+WHERE k.tenant_id = $1 AND k.shard_key = $2
+ORDER BY k.contract_number, cp.position;
+
+-- name: list_lines_of_products
+SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item,
+    pl.price::text AS price, m.meter_id, m.aggregation, m.formula
+FROM contract_line l
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+LEFT JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
+WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.contract_product_ref = ANY ($3::uuid[])
+ORDER BY l.position;
+
+-- name: list_charges_so_far
+-- What the lines of products have come to in the periods that begin at these instants.
+SELECT c.contract_line_ref, b.start_at, c.charge_ref, c.cell, c.quantity, c.event_count,
+    c.exact_quantity, c.amount
+FROM billing_period b
+JOIN charge c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref
+WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.contract_product_ref = ANY ($3::uuid[])
+    AND b.start_at = ANY ($4::timestamptz[]);
+
+-- name: sum_before_event
+-- What a customer's events of a meter between two instants come to, of those rated before an offset:
+-- those that were never amended, and of the others the last amendments.
+SELECT coalesce(sum(e.quantity), 0) AS quantity, count(*) AS event_count
+FROM (
+    SELECT u.quantity FROM usage_event u
+    WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3 AND u.meter_id = $4
+      AND u.event_ref > $5 AND u.event_ref < $6 AND u.occurred_at >= $7 AND u.occurred_at < $8
+      AND u.rated_at < $9
+      AND NOT EXISTS (SELECT FROM usage_event_version v
+                      WHERE v.shard_key = $2 AND v.event_ref = u.event_ref)
+    UNION ALL
+    SELECT v.quantity FROM usage_event_version v
+    JOIN usage_event u ON u.shard_key = v.shard_key AND u.event_ref = v.event_ref
+    WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3 AND v.meter_id = $4
+      AND v.occurred_at >= $7 AND v.occurred_at < $8 AND v.kind <> 'DELETE' AND u.rated_at < $9
+      AND NOT EXISTS (SELECT FROM usage_event_version later
+                      WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
+                        AND later.rated_at > v.rated_at)
+) e;
+
+-- name: list_documents
+-- A page of all, newest first; a null means any.
+SELECT d.*, k.contract_number FROM document d
+JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
+WHERE d.tenant_id = $1
+    AND ($2::text IS NULL OR d.state = $2)
+    AND ($3::date IS NULL OR d.issue_date >= $3)
+    AND ($4::date IS NULL OR d.issue_date <= $4)
+ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $5 OFFSET $6;
+
+-- name: list_documents_of
+-- A page of some customers' or contracts' documents, newest first. The shard keys are those of
+-- the customers or contracts; an empty list of refs and a null mean any.
+SELECT d.*, k.contract_number FROM document d
+JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
+JOIN customer c ON c.shard_key = d.shard_key AND c.customer_id = d.customer_id
+WHERE d.tenant_id = $1
+    AND ($2::text IS NULL OR d.state = $2)
+    AND ($3::date IS NULL OR d.issue_date >= $3)
+    AND ($4::date IS NULL OR d.issue_date <= $4)
+    AND d.shard_key = ANY ($7::integer[])
+    AND (cardinality($8::uuid[]) = 0 OR c.customer_ref = ANY ($8))
+    AND (cardinality($9::uuid[]) = 0 OR d.contract_ref = ANY ($9))
+ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $5 OFFSET $6;
+
+-- name: list_document_products
+SELECT * FROM document_product
+WHERE tenant_id = $1 AND shard_key = ANY ($2) AND document_ref = ANY ($3)
+ORDER BY document_ref, position;
+
+-- name: list_document_lines
+SELECT * FROM document_line
+WHERE tenant_id = $1 AND shard_key = ANY ($2) AND document_ref = ANY ($3)
+ORDER BY document_ref, product_position, position;
+
+-- name: find_document_file
+SELECT d.document_number, d.state, f.content, f.sha256
+FROM document d LEFT JOIN document_file f ON f.shard_key = d.shard_key
+    AND f.document_ref = d.document_ref AND f.kind = $4 AND f.tenant_id = d.tenant_id
+WHERE d.tenant_id = $1 AND d.shard_key = $2 AND d.document_ref = $3;
+
+-- name: name_of_caller
+-- Who stands behind a ref of a key or an admin.
+SELECT left('key ' || api_key, 255) FROM api_key WHERE tenant_id = $1 AND api_key_ref = $2
+UNION ALL
+SELECT left('admin ' || email, 255) FROM admin_user WHERE tenant_id = $1 AND admin_ref = $2
+LIMIT 1;

@@ -1,0 +1,46 @@
+"""Every route of the management half of the gateway."""
+
+from typing import Final
+
+from aiohttp import web
+
+from gateway.formats import manage as formats
+from gateway.formats import updating
+from gateway.manage import (
+    amendments,
+    closing,
+    commitments,
+    contracts,
+    customers,
+    documents,
+    entities,
+    later,
+    meters,
+    products,
+    settings,
+    simulate,
+)
+from gateway.reports import dead_letters, events, summary, usage_of_lines
+from gateway.uploads import routes as uploads
+
+ROUTES: Final[list[web.RouteDef]] = [
+    *settings.ROUTES,
+    *entities.ROUTES,
+    *customers.ROUTES,
+    *meters.ROUTES,
+    *formats.ROUTES,
+    *updating.ROUTES,
+    *products.ROUTES,
+    *simulate.ROUTES,
+    *amendments.ROUTES,
+    *later.ROUTES,
+    *commitments.ROUTES,
+    *contracts.ROUTES,
+    *closing.ROUTES,
+    *documents.ROUTES,
+    *events.ROUTES,
+    *summary.ROUTES,
+    *usage_of_lines.ROUTES,
+    *dead_letters.ROUTES,
+    *uploads.ROUTES,
+]

@@ -1,0 +1,201 @@
+"""The terms of a contract: read from its body, and what they leave out taken from elsewhere. Pure.
+
+A contract product's terms come from itself, else from the customer, else from the entity. They are
+settled when the contract is made, so that nothing changes them behind the contract's back; how it
+is paid stays open where it is left out, and follows the customer.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Final, Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from gateway.manage import values
+from gateway.manage.body import Fields
+from gateway.manage.commitments import read_commitments, read_credits
+from gateway.manage.parts import PaymentDetails, read_payment_details
+from gateway.manage.values import DayOrInstant
+from schemas.errors import InvalidInput
+from schemas.periods import CYCLE_MAX, CycleUnit, PaymentTime
+
+InvoiceMode = Literal["COLLECTIVE", "PER_PRODUCT"]
+Closing = Literal["AUTOMATIC", "MANUAL"]
+
+TAX_MAX: Final = 100
+DEFAULT_NET_TERMS: Final = "30"
+PAYMENT_TIMES: Final[Mapping[str, PaymentTime]] = {
+    "AFTER_USE": "AFTER_USE",
+    "AFTER_PERIOD": "AFTER_USE",
+    "BEFORE_USE": "BEFORE_USE",
+    "BEFORE_PERIOD": "BEFORE_USE",
+    "DURING_USE": "DURING_USE",
+    "DURING_PERIOD": "DURING_USE",
+}
+"""When a period is billed, by all of its names."""
+
+
+class BillingCycle(Struct, frozen=True):
+    """How long a period lasts."""
+
+    unit: CycleUnit = "MONTHLY"
+    length: int = 1
+
+
+class NewProduct(Struct, frozen=True):
+    """A contract product as it is asked for; None is left to the customer or its entity.
+
+    line_refs: None for all lines of the pricing. fields: where it stands in the body.
+    commitments, credits: as they are stored.
+    """
+
+    fields: Fields
+    pricing_ref: UUID
+    start: DayOrInstant
+    end: DayOrInstant
+    line_refs: tuple[UUID, ...] | None
+    entity_ref: UUID | None
+    cycle: BillingCycle
+    issue_day: DayOrInstant | None
+    tax: Decimal | None
+    discount: Decimal
+    net_terms: str | None
+    minimum_fee: Decimal | None
+    note: str | None
+    payment: PaymentDetails
+    commitments: str = "[]"
+    credits: str = "[]"
+
+
+class NewContract(Struct, frozen=True):
+    """A contract as it is asked for.
+
+    closes_ended: the clock also closes the periods that have ended by now. It does when AUTOMATIC
+    is said, and not where `closing` is left out: nobody is billed for the past by leaving out a
+    word.
+    """
+
+    customer_ref: UUID
+    po_number: str | None
+    invoice_mode: InvoiceMode
+    closing: Closing
+    closes_ended: bool
+    products: tuple[NewProduct, ...]
+
+
+class Dates(Struct, frozen=True):
+    """When a contract product is in force, in local days; end_date is the last one."""
+
+    start_date: date
+    end_date: date
+    issue_day: date | None
+
+
+class Payable(Struct, frozen=True):
+    """What products must have in common to share a document."""
+
+    entity_id: int
+    currency: str
+    net_terms: str
+    payment: PaymentDetails
+
+
+def read_contract(fields: Fields) -> NewContract:
+    """Read the body of `POST /api/contracts`."""
+    fields.not_yet("auto_renew", "draft", unless=(False, "false"))
+    fields.not_yet("partner_ref", "partner_fees")
+    products = fields.each("products")
+    if not products:
+        fields.add("required", "must list at least one product", "products")
+    mode = values.choice("COLLECTIVE", "PER_PRODUCT")
+    said = fields.optional(values.choice("AUTOMATIC", "MANUAL"), "closing")
+    return NewContract(
+        customer_ref=fields.required(values.ref, "customer_ref"),
+        po_number=fields.optional(values.text, "po_number"),
+        invoice_mode=fields.optional(mode, "invoice_mode") or "COLLECTIVE",  # type: ignore[arg-type]
+        closing=said or "AUTOMATIC",  # type: ignore[arg-type]
+        closes_ended=said is not None,
+        products=tuple(_read_product(product) for product in products or ()),
+    )
+
+
+def _read_product(fields: Fields) -> NewProduct:
+    fields.not_yet("overrides")
+    fields.optional(_payment_time, "payment_time")
+    return NewProduct(
+        fields=fields,
+        pricing_ref=fields.required(values.ref, "pricing_ref", "product_pricing_ref"),
+        start=fields.required(values.day_or_instant, "billing_start_date"),
+        end=fields.required(values.day_or_instant, "billing_end_date"),
+        line_refs=_read_line_refs(fields),
+        entity_ref=fields.optional(values.ref, "entity_ref"),
+        cycle=read_cycle(fields.nested("billing_cycle")),
+        issue_day=fields.optional(values.day_or_instant, "issue_day"),
+        tax=fields.optional(values.percent(TAX_MAX), "tax"),
+        discount=fields.optional(values.percent(100), "discount") or Decimal(0),
+        net_terms=fields.optional(values.net_terms(upon_usage=True), "net_terms"),
+        minimum_fee=fields.optional(values.fee, "minimum_fee"),
+        note=fields.optional(values.text, "note"),
+        payment=read_payment_details(fields),
+        commitments=read_commitments(fields),
+        credits=read_credits(fields),
+    )
+
+
+def _payment_time(value: object) -> str:
+    payment_time = PAYMENT_TIMES[values.choice(*PAYMENT_TIMES)(value)]
+    if payment_time != "AFTER_USE":
+        detail = f"{payment_time} is not supported yet; use AFTER_USE"
+        raise InvalidInput("not_supported_yet", detail)
+    return payment_time
+
+
+def read_cycle(fields: Fields | None) -> BillingCycle:
+    """Read how long a period lasts; a month unless given."""
+    if fields is None:
+        return BillingCycle()
+    unit = values.choice("ONE_TIME", "MONTHLY", "QUARTERLY", "YEARLY")
+    return BillingCycle(
+        fields.optional(unit, "unit") or "MONTHLY",  # type: ignore[arg-type]
+        fields.optional(values.whole(1, CYCLE_MAX), "cycle") or 1,
+    )
+
+
+def _read_line_refs(fields: Fields) -> tuple[UUID, ...] | None:
+    lines = fields.each("line_items")
+    if lines is None:
+        return None
+    return tuple(line.required(values.ref, "line_item_ref", "line_item_id") for line in lines)
+
+
+def local_dates(product: NewProduct, zone: str) -> Dates | None:
+    """Return the days in force in a time zone; None, with the problem noted, when they cross."""
+    fields = product.fields
+    start = fields.check("billing_start_date", lambda: values.day_in(product.start, zone))
+    end = fields.check("billing_end_date", lambda: values.day_in(product.end, zone))
+    issue_day = None
+    if product.issue_day is not None:
+        when = product.issue_day
+        issue_day = fields.check("issue_day", lambda: values.day_in(when, zone))
+    if start is None or end is None:
+        return None
+    if end < start:
+        fields.add("dates_crossed", "must not be before billing_start_date", "billing_end_date")
+        return None
+    return Dates(start, end, issue_day)
+
+
+def settled_net_terms(
+    product: NewProduct, customer_terms: str | None, entity_terms: str | None
+) -> str:
+    """Return the payment terms that hold."""
+    return product.net_terms or customer_terms or entity_terms or DEFAULT_NET_TERMS
+
+
+def document_groups(mode: InvoiceMode, payables: Sequence[Payable]) -> Iterator[int]:
+    """Yield each product's group: products that share a document have the same."""
+    groups: dict[Payable, int] = {}
+    for position, payable in enumerate(payables):
+        yield position if mode == "PER_PRODUCT" else groups.setdefault(payable, position)

@@ -1,0 +1,324 @@
+-- Statements of the reports. Each runs in a tenant's transaction and names the tenant; what is read
+-- of usage_event is one customer's, a stretch of its one index.
+
+-- name: find_customer
+SELECT customer_id, shard_key FROM customer
+WHERE tenant_id = $1 AND shard_key = $2 AND customer_ref = $3;
+
+-- name: first_month
+-- The first month, as refs count them, whose events are not in an archive.
+SELECT coalesce(max(month) + 1, 0) FROM archived_month;
+
+-- name: find_meter_id
+SELECT meter_id FROM meter WHERE tenant_id = $1 AND usage_product_ref = $2;
+
+-- name: find_event
+-- The event, as its last amendment says, under one of the refs by which it may be known, its own
+-- first.
+SELECT u.event_ref, u.shard_key, u.rated_at, u.origin_partition, u.origin_offset,
+       u.occurred_at AS first_occurred_at, u.quantity AS first_quantity,
+       u.additional_data AS first_additional_data, e.occurred_at, e.quantity, e.additional_data,
+       e.is_deleted, u.customer_id, u.meter_id, c.customer_ref, c.name AS customer_name,
+       m.usage_product_ref, m.name AS usage_product_name,
+       EXISTS (SELECT FROM unrated_usage n
+               WHERE n.shard_key = u.shard_key AND n.event_ref = u.event_ref) AS is_unrated
+FROM (
+    SELECT * FROM usage_event
+    WHERE tenant_id = $1 AND shard_key = $2 AND event_ref = ANY ($3::uuid[])
+    ORDER BY array_position($3::uuid[], event_ref) LIMIT 1
+) u
+CROSS JOIN LATERAL (
+    SELECT occurred_at, quantity, additional_data, kind = 'DELETE' AS is_deleted, rated_at
+    FROM usage_event_version WHERE shard_key = u.shard_key AND event_ref = u.event_ref
+    UNION ALL SELECT u.occurred_at, u.quantity, u.additional_data, false, u.rated_at
+    ORDER BY rated_at DESC LIMIT 1
+) e
+JOIN customer c ON c.shard_key = u.shard_key AND c.customer_id = u.customer_id
+JOIN meter m ON m.tenant_id = u.tenant_id AND m.meter_id = u.meter_id;
+
+-- name: list_event_versions
+-- How an event was amended, in the order in which it was applied.
+SELECT kind, kind = 'DELETE' AS is_deleted, occurred_at, quantity, additional_data,
+       origin_partition, origin_offset, rated_at, recorded_at, note, made_by
+FROM usage_event_version
+WHERE tenant_id = $1 AND shard_key = $2 AND event_ref = $3 ORDER BY rated_at;
+
+-- name: list_version_documents
+-- The documents that were drawn up while each version of an event counted: from cuts between it and
+-- the next, of the periods that it falls in.
+SELECT DISTINCT v.version::integer, d.document_ref, d.document_number, d.state,
+       d.number_in_contract
+FROM unnest($5::bigint[], $6::bigint[], $7::timestamptz[]) WITH ORDINALITY
+    AS v (rated_at, next_rated_at, occurred_at, version)
+CROSS JOIN contract t
+JOIN contract_product cp ON cp.shard_key = t.shard_key AND cp.contract_ref = t.contract_ref
+JOIN contract_line l
+    ON l.shard_key = cp.shard_key AND l.contract_product_ref = cp.contract_product_ref
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+JOIN billing_period p
+    ON p.shard_key = cp.shard_key AND p.contract_product_ref = cp.contract_product_ref
+    AND p.start_at <= v.occurred_at AND p.end_at > v.occurred_at
+JOIN period_cut c ON c.shard_key = p.shard_key AND c.period_ref = p.period_ref
+    AND c.cut_offset > v.rated_at
+    AND (v.next_rated_at IS NULL OR c.cut_offset <= v.next_rated_at)
+JOIN document_input i ON i.shard_key = p.shard_key AND i.period_ref = p.period_ref
+    AND i.contract_product_ref = p.contract_product_ref AND i.cut_number = c.cut_number
+JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
+WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3 AND pl.meter_id = $4
+ORDER BY 1, d.number_in_contract, d.document_ref;
+
+-- name: list_event_charges
+-- The charges that an event counts in, each with the documents that its period is billed on.
+SELECT h.charge_ref, t.contract_ref, pl.line_item_ref, pl.item, p.start_date, p.end_date,
+       h.quantity, trim_scale(h.amount) AS amount, cp.currency, cp.net_terms, d.document_ref, d.document_number, d.state
+FROM contract t
+JOIN contract_product cp ON cp.shard_key = t.shard_key AND cp.contract_ref = t.contract_ref
+JOIN contract_line l
+    ON l.shard_key = cp.shard_key AND l.contract_product_ref = cp.contract_product_ref
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+JOIN billing_period p
+    ON p.shard_key = cp.shard_key AND p.contract_product_ref = cp.contract_product_ref
+JOIN charge h ON h.shard_key = p.shard_key AND h.period_ref = p.period_ref
+    AND h.contract_line_ref = l.contract_line_ref
+LEFT JOIN document_input i ON i.shard_key = p.shard_key
+    AND i.contract_product_ref = p.contract_product_ref AND i.period_ref = p.period_ref
+LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
+WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3 AND pl.meter_id = $4
+  AND p.start_at <= $5 AND p.end_at > $5
+ORDER BY t.contract_number, cp.position, l.position, d.number_in_contract;
+
+-- name: list_event_conflicts
+-- What came under the event's key with other content.
+SELECT partition, record_offset, value, recorded_at FROM usage_conflict
+WHERE tenant_id = $1 AND shard_key = $2 AND event_ref = $3
+ORDER BY partition, record_offset LIMIT 100;
+
+-- name: find_outcome
+-- What became of a record that rating has passed. $3: the refs by which its event may be known, its
+-- own first. No row: the database was set back since.
+SELECT u.shard_key, u.customer_id, u.meter_id, d.reason, d.detail,
+       coalesce((SELECT v.occurred_at FROM usage_event_version v
+                 WHERE v.shard_key = u.shard_key AND v.event_ref = u.event_ref
+                 ORDER BY v.rated_at DESC LIMIT 1), u.occurred_at) AS occurred_at,
+       CASE WHEN u.origin_partition = $4 AND u.origin_offset = $5
+            THEN CASE WHEN EXISTS (
+                SELECT FROM unrated_usage n
+                WHERE n.shard_key = u.shard_key AND n.event_ref = u.event_ref)
+                THEN 'UNRATED' ELSE 'RATED' END
+            WHEN EXISTS (
+                SELECT FROM usage_conflict c
+                WHERE c.tenant_id = $1 AND c.shard_key = $2 AND c.event_ref = u.event_ref
+                  AND c.partition = $4 AND c.record_offset = $5)
+            THEN 'CONFLICT' ELSE 'DUPLICATE' END AS outcome
+FROM (
+    SELECT * FROM usage_event
+    WHERE tenant_id = $1 AND shard_key = $2 AND event_ref = ANY ($3::uuid[])
+    ORDER BY array_position($3::uuid[], event_ref) LIMIT 1
+) u
+FULL JOIN (
+    SELECT reason, detail FROM dead_letter
+    WHERE tenant_id = $1 AND shard_key = $2 AND partition = $4 AND record_offset = $5
+) d ON true;
+
+-- name: list_events
+-- A page of a customer's events by ref. Those that were never amended are read out of the next so
+-- many of the shard in that order, and no further than the page needs; those that were, from their
+-- last amendments in the time asked for, in whatever month their refs are.
+SELECT s.event_ref, s.occurred_at, s.quantity, s.additional_data, s.is_amended,
+       false AS is_deleted, m.usage_product_ref, m.name AS usage_product_name,
+       EXISTS (SELECT FROM unrated_usage n
+               WHERE n.shard_key = $2 AND n.event_ref = s.event_ref) AS is_unrated
+FROM (
+    (SELECT event_ref, occurred_at, quantity, additional_data, tenant_id, meter_id,
+            false AS is_amended
+     FROM (
+         SELECT event_ref, occurred_at, quantity, additional_data, tenant_id, customer_id, meter_id
+         FROM usage_event
+         WHERE shard_key = $2 AND event_ref > greatest($4::uuid, $11::uuid) AND event_ref < $5
+         ORDER BY event_ref LIMIT $9
+     ) u
+     WHERE tenant_id = $1 AND customer_id = $3 AND ($6::integer IS NULL OR meter_id = $6)
+       AND occurred_at >= $7 AND occurred_at < $8
+       AND (SELECT true FROM usage_event_version v
+            WHERE v.shard_key = $2 AND v.event_ref = u.event_ref LIMIT 1) IS NULL
+     ORDER BY event_ref LIMIT $10)
+    UNION ALL
+    (SELECT event_ref, occurred_at, quantity, additional_data, tenant_id, meter_id, true
+     FROM usage_event_version v
+     WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3
+       AND occurred_at >= $7 AND occurred_at < $8 AND event_ref > $11 AND kind <> 'DELETE'
+       AND ($6::integer IS NULL OR meter_id = $6)
+       AND NOT EXISTS (SELECT FROM usage_event_version later
+                       WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
+                         AND later.rated_at > v.rated_at)
+     ORDER BY event_ref LIMIT $10)
+    ORDER BY event_ref LIMIT $10
+) s
+JOIN meter m ON m.tenant_id = s.tenant_id AND m.meter_id = s.meter_id
+ORDER BY s.event_ref;
+
+-- name: find_scanned_to
+-- The last of the events that a page was looked for in; no row: there are no more behind them.
+SELECT event_ref FROM usage_event
+WHERE shard_key = $1 AND event_ref > $2 AND event_ref < $3
+ORDER BY event_ref OFFSET $4 LIMIT 1;
+
+-- name: summarise
+-- Sums a window, a meter and a value of a key: one customer's events of some months that were never
+-- amended, and the last amendments in the time asked for.
+SELECT date_trunc($6, e.occurred_at) AS start_at, m.meter_id, m.usage_product_ref,
+       m.name AS usage_product_name, e.additional_data::json ->> $9 AS value,
+       sum(e.quantity) AS quantity, count(*) AS event_count
+FROM (
+    SELECT u.meter_id, u.occurred_at, u.quantity, u.additional_data
+    FROM usage_event u
+    WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3
+      AND u.event_ref > $4 AND u.event_ref < $5
+      AND u.occurred_at >= $7 AND u.occurred_at < $10
+      AND NOT EXISTS (SELECT FROM usage_event_version v
+                      WHERE v.shard_key = $2 AND v.event_ref = u.event_ref)
+    UNION ALL
+    SELECT v.meter_id, v.occurred_at, v.quantity, v.additional_data
+    FROM usage_event_version v
+    WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3
+      AND v.occurred_at >= $7 AND v.occurred_at < $10 AND v.kind <> 'DELETE'
+      AND NOT EXISTS (SELECT FROM usage_event_version later
+                      WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
+                        AND later.rated_at > v.rated_at)
+) e
+JOIN meter m ON m.tenant_id = $1 AND m.meter_id = e.meter_id
+WHERE $8::integer IS NULL OR e.meter_id = $8
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 4, 3, 5 LIMIT $11;
+
+-- name: list_priced_periods
+-- The lines that price a customer's meters, each with its periods between two instants.
+SELECT m.meter_id, m.aggregation, m.formula, pl.price::text AS price, cp.currency,
+       p.start_at, p.end_at
+FROM contract t
+JOIN contract_product cp ON cp.shard_key = t.shard_key AND cp.contract_ref = t.contract_ref
+JOIN contract_line l
+    ON l.shard_key = cp.shard_key AND l.contract_product_ref = cp.contract_product_ref
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
+JOIN billing_period p
+    ON p.shard_key = cp.shard_key AND p.contract_product_ref = cp.contract_product_ref
+WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
+  AND ($4::integer IS NULL OR m.meter_id = $4) AND p.start_at < $6 AND p.end_at > $5
+ORDER BY t.contract_number, cp.position, l.position, p.start_at;
+
+-- name: list_stretches
+-- Sums a meter and a stretch of time, in order: stretches end where windows do from $7 on, and at
+-- each of the bounds $9. The events are those that `summarise` sums.
+SELECT e.meter_id, width_bucket(e.occurred_at, $9::timestamptz[]) AS bound,
+       CASE WHEN e.occurred_at >= $7 THEN date_trunc($6, e.occurred_at) END AS start_at,
+       sum(e.quantity) AS quantity, count(*) AS event_count
+FROM (
+    SELECT u.meter_id, u.occurred_at, u.quantity
+    FROM usage_event u
+    WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3
+      AND u.event_ref > $4 AND u.event_ref < $5
+      AND u.occurred_at >= ($9::timestamptz[])[1] AND u.occurred_at < $8
+      AND NOT EXISTS (SELECT FROM usage_event_version v
+                      WHERE v.shard_key = $2 AND v.event_ref = u.event_ref)
+    UNION ALL
+    SELECT v.meter_id, v.occurred_at, v.quantity
+    FROM usage_event_version v
+    WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3
+      AND v.occurred_at >= ($9::timestamptz[])[1] AND v.occurred_at < $8 AND v.kind <> 'DELETE'
+      AND NOT EXISTS (SELECT FROM usage_event_version later
+                      WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
+                        AND later.rated_at > v.rated_at)
+) e
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 NULLS FIRST LIMIT $10;
+
+-- name: list_dead_letters
+-- A page of a tenant's dead letters, in the order of the log, partition by partition.
+SELECT d.partition, d.record_offset, d.reason, d.detail, d.record_key, d.value, d.appended_at,
+       d.origin_partition, d.origin_offset
+FROM dead_letter d
+WHERE d.tenant_id = $1 AND (d.partition, d.record_offset) > ($2::integer, $3::bigint)
+ORDER BY d.partition, d.record_offset LIMIT $4;
+
+-- name: list_retries
+-- How dead letters were sent again, and what became of each: rated, dead again, or not read yet.
+SELECT r.partition, r.record_offset, r.retry_partition, r.retry_offset, r.retried_at,
+       CASE WHEN EXISTS (SELECT FROM dead_letter a WHERE a.partition = r.retry_partition
+                         AND a.record_offset = r.retry_offset) THEN 'DEAD'
+            WHEN p.next_offset > r.retry_offset THEN 'TAKEN' ELSE 'PENDING' END AS outcome
+FROM unnest($2::integer[], $3::integer[], $4::bigint[])
+    AS wanted (shard_key, partition, record_offset)
+JOIN dead_letter_retry r USING (shard_key, partition, record_offset)
+JOIN rater_partition p ON p.partition = r.retry_partition
+WHERE r.tenant_id = $1
+ORDER BY r.retried_at, r.retry_partition, r.retry_offset;
+
+-- name: find_dead_letter
+SELECT d.shard_key, d.partition, d.record_offset, d.record_key, d.value, d.tenant_id,
+       d.origin_partition, d.origin_offset
+FROM dead_letter d WHERE d.tenant_id = $1 AND d.partition = $2 AND d.record_offset = $3;
+
+-- name: find_log
+SELECT topic, partitions FROM event_log;
+
+-- name: add_retry
+INSERT INTO dead_letter_retry (shard_key, partition, record_offset, retry_partition, retry_offset,
+                               tenant_id)
+VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: find_line_usage
+-- The lines of a document that have a line item, with what their events are found by. The cells of
+-- one line have one list.
+SELECT DISTINCT ON (p.period_ref, l.contract_line_ref)
+    l.shard_key, l.charge_ref, l.events_digest, k.customer_id, i.meter_id, b.start_at, b.end_at,
+    c.cut_offset, EXISTS (
+        SELECT FROM rater_partition r
+        WHERE r.partition = c.partition AND b.start_at < r.archived_until) AS is_archived
+FROM document_line l
+JOIN document_product p ON p.shard_key = l.shard_key AND p.document_ref = l.document_ref
+    AND p.position = l.product_position
+JOIN period_cut c ON c.shard_key = p.shard_key AND c.period_ref = p.period_ref
+    AND c.cut_number = p.cut_number
+JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
+JOIN document d ON d.shard_key = l.shard_key AND d.document_ref = l.document_ref
+JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
+JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
+WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3 AND l.line_item_ref = $4
+ORDER BY p.period_ref, l.contract_line_ref, l.charge_ref;
+
+-- name: usage_of_line
+-- One page of the events that a line may hold, by ref: those of the period's months, and those that
+-- an amendment may have moved into it, each as its last version below the cut says.
+SELECT page.event_ref, page.event_ref::text AS ref_text,
+    coalesce(v.occurred_at, page.occurred_at) AS occurred_at,
+    trim_scale(coalesce(v.quantity, page.quantity))::text AS quantity,
+    CASE WHEN v.kind IS NULL THEN page.additional_data ELSE v.additional_data END
+    AS additional_data,
+    page.rated_at < $10 AND v.kind IS DISTINCT FROM 'DELETE'
+    AND coalesce(v.occurred_at, page.occurred_at) >= $8
+    AND coalesce(v.occurred_at, page.occurred_at) < $9 AS counts
+FROM (
+    (SELECT event_ref, occurred_at, rated_at, quantity, additional_data FROM usage_event
+     WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3 AND meter_id = $4
+       AND event_ref > $5 AND event_ref > $6 AND event_ref < $7
+     ORDER BY event_ref LIMIT $11)
+    UNION ALL
+    (SELECT u.event_ref, u.occurred_at, u.rated_at, u.quantity, u.additional_data
+     FROM (
+        SELECT DISTINCT event_ref FROM usage_event_version
+        WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3 AND meter_id = $4
+          AND event_ref > $5 AND (event_ref <= $6 OR event_ref >= $7)
+          AND occurred_at >= $8 AND occurred_at < $9
+     ) moved
+     CROSS JOIN LATERAL (
+        SELECT * FROM usage_event own
+        WHERE own.shard_key = $2 AND own.event_ref = moved.event_ref LIMIT 1
+     ) u
+     ORDER BY event_ref LIMIT $11)
+    ORDER BY event_ref LIMIT $11
+) page
+LEFT JOIN LATERAL (
+    SELECT kind, occurred_at, quantity, additional_data FROM usage_event_version own
+    WHERE own.shard_key = $2 AND own.event_ref = page.event_ref AND own.rated_at < $10
+    ORDER BY own.rated_at DESC LIMIT 1
+) v ON true
+ORDER BY page.event_ref;

@@ -1,0 +1,137 @@
+"""The usage behind a line of a document, as the list that the line's digest is of."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.manage import values
+from gateway.manage.body import Fields
+from gateway.manage.context import (
+    REQUEST_ID,
+    path_ref,
+    read_query,
+    routes_of,
+    transaction,
+)
+from gateway.reports.asking import queries
+from runtime.clock import to_micros
+from runtime.postgres import Connection
+from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index, shard_key_of
+from schemas.usage_csv import HEADER, MEDIA_TYPE, usage_row
+
+EVENTS_A_PAGE: Final = 5_000
+_MOMENT: Final = timedelta(microseconds=1)
+_REF_MIN: Final = UUID(int=0)
+
+
+class Wanted(Struct, frozen=True):
+    """Which line. charge_ref: which of several with that line item."""
+
+    line_item_ref: UUID
+    charge_ref: UUID | None
+
+
+def read_wanted(fields: Fields) -> Wanted:
+    """Read the query of `GET /api/invoices/<ref>/usage.csv`."""
+    line = fields.required(values.ref, "line")
+    return Wanted(line, fields.optional(values.ref, "charge_ref"))
+
+
+async def get_usage(request: web.Request) -> web.StreamResponse:
+    """GET /api/invoices/<invoice_ref>/usage.csv?line=: every event in a line, by ref.
+
+    Its SHA-256 is the line's `events_digest`: `sha256sum` proves what was billed. Of a credit or a
+    debit the list is of the whole period as it was counted then. Where a document has several lines
+    of one line item, `charge_ref` says which.
+    """
+    document_ref = path_ref(request, "invoice_ref")
+    query = read_query(request, refuses_unknown=True)
+    wanted = read_wanted(query.fields)
+    query.finish()
+    place = shard_key_of(document_ref.int)
+    async with transaction(request) as (connection, tenant_id):
+        rows = await connection.fetch(
+            queries.find_line_usage, tenant_id, place, document_ref, wanted.line_item_ref
+        )
+    line = choose(rows, wanted)
+    answer = web.StreamResponse(
+        headers={
+            "Content-Disposition": f'attachment; filename="usage-{wanted.line_item_ref}.csv"',
+            "Cache-Control": "private, no-cache",
+            "ETag": f'"{line["events_digest"].hex()}"',
+            "X-Request-Id": request[REQUEST_ID],
+        }
+    )
+    answer.content_type, answer.charset = MEDIA_TYPE, "utf-8"
+    await answer.prepare(request)
+    await answer.write(HEADER)
+    after: UUID | None = _REF_MIN
+    while after is not None:
+        async with transaction(request) as (connection, tenant_id):
+            text, after = await read_page(connection, tenant_id, line, after)
+        await answer.write(text)
+    await answer.write_eof()
+    return answer
+
+
+def choose(rows: Sequence[asyncpg.Record], wanted: Wanted) -> asyncpg.Record:
+    """Return the one line that is asked for. Raises what is wrong with the question."""
+    if not rows:
+        raise NotFound("line_unknown", "the document has no line of that line item")
+    found = [row for row in rows if wanted.charge_ref in (None, row["charge_ref"])]
+    if len(found) != 1:
+        detail = "the document has several lines of that line item; name one by its charge_ref"
+        raise InvalidInput("line_ambiguous", detail, "/charge_ref")
+    [line] = found
+    if line["events_digest"] is None:
+        raise NotFound("line_without_usage", "no events feed that line")
+    if line["is_archived"]:
+        raise Conflict("usage_archived", "events of that period have left for an archive")
+    return line
+
+
+async def read_page(
+    connection: Connection, tenant_id: int, line: asyncpg.Record, after: UUID
+) -> tuple[bytes, UUID | None]:
+    """Write the events behind `after`; return them, and where to go on, None at the end."""
+    first = month_index(max(to_micros(line["start_at"]), TIMESTAMP_MIN_MICROS))
+    last = month_index(max(to_micros(line["end_at"] - _MOMENT), TIMESTAMP_MIN_MICROS))
+    low = UUID(int=max(month_bounds(first)[0].int - 1, 0))
+    rows = await connection.fetch(
+        queries.usage_of_line,
+        tenant_id,
+        line["shard_key"],
+        line["customer_id"],
+        line["meter_id"],
+        after,
+        low,
+        month_bounds(last)[1],
+        line["start_at"],
+        line["end_at"],
+        line["cut_offset"],
+        EVENTS_A_PAGE,
+    )
+    text = "".join(
+        usage_row(row["ref_text"], row["occurred_at"], row["quantity"], row["additional_data"])
+        for row in rows
+        if row["counts"]
+    )
+    return text.encode(), rows[-1]["event_ref"] if len(rows) == EVENTS_A_PAGE else None
+
+
+ROUTES = [
+    *routes_of(
+        "GET",
+        "/api/invoices/{invoice_ref}/usage.csv",
+        get_usage,
+        "billing:read",
+        asks=read_wanted,
+        media=(MEDIA_TYPE,),
+    ),
+]

@@ -1,0 +1,1 @@
+"""The consumer that turns closed periods into issued documents."""

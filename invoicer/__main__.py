@@ -1,0 +1,65 @@
+"""The invoicer's process: `python -m invoicer`."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from invoicer.consumer import Progress, consume, scan
+from invoicer.intake import Intake
+from invoicer.outbox import OutboxWorker
+from invoicer.settings import InvoicerSettings
+from runtime.clock import system_clock
+from runtime.health import Check, serve_health
+from runtime.lifecycle import run_service
+from runtime.logging import configure_logging
+from runtime.migrations import pending
+from runtime.postgres import open_pool
+from runtime.settings import SettingsError, load
+
+MIGRATIONS: Final = Path(__file__).parents[1] / "schemas" / "sql" / "migrations"
+
+
+async def serve(settings: InvoicerSettings, stopping: asyncio.Event) -> None:
+    """Invoice until told to stop, then finish the work in hand."""
+    issued = asyncio.Event()
+    progress = Progress()
+    async with open_pool(settings.postgres, service="invoicer") as pool:
+        intake = Intake(
+            pool,
+            system_clock,
+            batch_size_max=settings.batch_size_max,
+            stopping=stopping,
+            issued=issued,
+        )
+        checks = {"kafka": progress.check, "postgres": _database_check(pool)}
+        async with serve_health(settings.host, settings.port, checks), asyncio.TaskGroup() as tasks:
+            tasks.create_task(consume(settings, intake, progress, stopping))
+            tasks.create_task(scan(pool, settings, intake, system_clock, stopping))
+            tasks.create_task(OutboxWorker(pool, settings, stopping, issued).run())
+
+
+def _database_check(pool: asyncpg.Pool) -> Check:
+    async def check() -> str | None:
+        async with pool.acquire(timeout=5) as connection:
+            missing = await pending(connection, MIGRATIONS)
+        return f"migrations pending: {', '.join(missing)}" if missing else None
+
+    return check
+
+
+def main() -> None:
+    """Read the settings, then serve until SIGINT or SIGTERM."""
+    try:
+        settings = load(InvoicerSettings, "invoicer", os.environ)
+    except SettingsError as error:
+        sys.exit(f"invoicer: {error}")
+    configure_logging("invoicer", settings.log_level)
+    run_service(lambda stopping: serve(settings, stopping))
+
+
+if __name__ == "__main__":
+    main()

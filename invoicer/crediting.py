@@ -1,0 +1,100 @@
+"""Prepaid credits of documents: what each draws, in the order in which they are issued.
+
+A grant pays for its own product: what that comes to after its discount, with the tax on it. The
+contract's row is locked, so that no two documents draw at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from invoicer.assembly import Assembly, CutPeriod, ProductTerms
+from schemas.credits import Grant, Span, draw, read_grants
+from schemas.document import DocumentProduct, DraftedDocument
+from schemas.money import Price, round_percent
+from schemas.periods import periods
+
+Drawn = dict[UUID, dict[tuple[int, int], int]]
+"""What was drawn, minor: by contract product, then by the grant's place and the period's index."""
+
+
+class Draw(NamedTuple):
+    """What a document draws from one grant for one period; in minor."""
+
+    assembly: Assembly
+    contract_product_ref: UUID
+    period_index: int
+    place: int
+    amount: int
+
+
+def draw_credits(
+    assembly: Assembly,
+    group: Sequence[ProductTerms],
+    cuts: Sequence[CutPeriod],
+    drawn: Drawn,
+) -> tuple[Assembly, list[Draw]]:
+    """Pay a document from the credits of its products; return it as it is then, and what it drew.
+
+    drawn: by all other documents of the contract; what this one draws is added.
+    """
+    terms = {one.contract_product_ref: one for one in group}
+    if all(one.credits == "[]" for one in group):
+        return assembly, []
+    index = {cut.period_ref: cut.period_index for cut in cuts}
+    draft = assembly.draft
+    left = draft.total
+    found: list[tuple[UUID, int, int, int]] = []
+    for product, due in zip(draft.products, dues(draft.products), strict=True):
+        own = drawn.setdefault(product.contract_product_ref, {})
+        at = index[product.period_ref]
+        paid = _draw(terms[product.contract_product_ref], draft, own, at, min(due, left))
+        for place, amount in paid.items():
+            own[place, at] = amount
+            found.append((product.contract_product_ref, at, place, amount))
+            left -= amount
+    credits_amount = sum(amount for *_, amount in found)
+    paid_draft = msgspec.structs.replace(
+        draft, credits_amount=credits_amount, total=draft.total - credits_amount
+    )
+    paid_assembly = msgspec.structs.replace(assembly, draft=paid_draft)
+    return paid_assembly, [Draw(paid_assembly, *row) for row in found]
+
+
+def _draw(
+    terms: ProductTerms,
+    draft: DraftedDocument,
+    drawn: Mapping[tuple[int, int], int],
+    index: int,
+    due: int,
+) -> dict[int, int]:
+    grants: Sequence[Grant] = read_grants(
+        terms.credits, draft.currency_digits, terms.billing_start_date
+    )
+    if not grants or due <= 0:
+        return {}
+    last = max([index, *(at for _, at in drawn)])
+    spans = [
+        Span(period.index, period.start_date, period.end_date)
+        for period in takewhile(lambda period: period.index <= last, periods(terms.billing))
+    ]
+    return draw(grants, spans, drawn, index, due)
+
+
+def dues(products: Sequence[DocumentProduct]) -> list[int]:
+    """Return what each product comes to with its tax, minor; they add up to the document's total.
+
+    The tax of a rate, rounded once, is split by how it grows from product to product.
+    """
+    bases: dict[Price, int] = {}
+    found = []
+    for product in products:
+        rate = product.tax_percent
+        before = bases.get(rate, 0)
+        bases[rate] = before + product.discounted
+        tax = round_percent(bases[rate], rate) - round_percent(before, rate)
+        found.append(product.discounted + tax)
+    return found

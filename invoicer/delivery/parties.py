@@ -1,0 +1,98 @@
+"""The two parties of a document and how it is paid, from the snapshot that it keeps.
+
+The snapshot is what people entered, so nothing in it is relied upon: what is missing is left out.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+_ACCOUNT_LABELS: Final = {
+    "account_name": "Account holder",
+    "bank_name": "Bank",
+    "iban": "IBAN",
+    "swift": "BIC / SWIFT",
+    "account": "Account number",
+    "routing": "Routing number",
+    "bank_code": "Bank code",
+    "branch": "Branch",
+    "address": "Bank address",
+}
+
+
+class Party(msgspec.Struct, frozen=True):
+    """A name and the lines below it."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+def entity_party(entity: Mapping[str, Any]) -> Party:
+    """Return who issues the document."""
+    lines = [*_address(entity, "address"), *_contact(entity)]
+    if registration := _text(entity.get("registration_number")):
+        lines.append(f"Registration no. {registration}")
+    return Party(_text(entity.get("legal_name")) or _text(entity.get("name")), tuple(lines))
+
+
+def customer_party(customer: Mapping[str, Any]) -> Party:
+    """Return whom the document is for."""
+    lines = [*_address(customer, "billing_address"), *_contact(customer)]
+    if tax_number := _text(customer.get("ein")):
+        lines.append(f"Tax no. {tax_number}")
+    return Party(_text(customer.get("legal_name")) or _text(customer.get("name")), tuple(lines))
+
+
+def _address(party: Mapping[str, Any], street: str) -> Iterator[str]:
+    yield from filter(None, map(str.strip, _text(party.get(street)).splitlines()))
+    town = " ".join(filter(None, (_text(party.get("zip_code")), _text(party.get("city")))))
+    region = ", ".join(
+        filter(None, (_text(party.get("country_state")), _text(party.get("country"))))
+    )
+    yield from filter(None, (town, region))
+
+
+def _contact(party: Mapping[str, Any]) -> Iterator[str]:
+    phone = party.get("phone")
+    if isinstance(phone, Mapping):
+        code = _text(phone.get("countryCode") or phone.get("country_code"))
+        number = _text(phone.get("phone"))
+        phone = f"+{code} {number}" if code and number else number
+    yield from filter(None, (_text(party.get("email")), _text(phone)))
+
+
+def payment_details(parties: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield label and value of each way to pay: the account named, else the entity's first."""
+    if _object(parties, "billing_online_payment_details").get("auto_charge") is True:
+        yield "Card", "The amount is charged to your card on file."
+    wanted = _object(parties, "billing_bank_transfer_details").get("billing_account_id")
+    details = _object(_object(parties, "entity"), "billing_details")
+    account = _chosen(details.get("billing_accounts"), wanted)
+    for field, label in _ACCOUNT_LABELS.items():
+        if value := _text(account.get(field)):
+            yield label, value
+    crypto = _object(parties, "billing_crypto_details")
+    if address := _text(crypto.get("address")):
+        tokens = crypto.get("tokens")
+        names = ", ".join(map(_text, tokens)) if isinstance(tokens, list) else ""
+        yield (f"Crypto ({names})" if names else "Crypto"), address
+
+
+def _chosen(accounts: object, wanted: object) -> Mapping[str, Any]:
+    if not isinstance(accounts, list):
+        return {}
+    known = [account for account in accounts if isinstance(account, Mapping)]
+    for account in known:
+        if wanted is not None and account.get("billing_account_id") == wanted:
+            return account
+    return known[0] if known else {}
+
+
+def _object(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()

@@ -1,0 +1,189 @@
+"""What a document shows, as text ready to be laid out: HTML and PDF are made from the same view.
+
+A person can recompute the total by hand from it: each line says how its amount came about, tier by
+tier, with every fee, bound, discount, share of a period and rounding on the way.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from invoicer.delivery import words
+from invoicer.delivery.explanation import ViewLine, explain_line, show_difference
+from invoicer.delivery.issued import IssuedDocument, IssuedProduct
+from invoicer.delivery.parties import Party, customer_party, entity_party, payment_details
+from schemas.money import (
+    Price,
+    currency_digits,
+    decimal_to_scaled,
+    round_percent,
+    scaled_to_decimal,
+)
+
+_TITLES: Final = {"INVOICE": "Invoice", "CREDIT": "Credit note", "DEBIT": "Debit note"}
+_TOTAL_LABELS: Final = {"INVOICE": "Total due", "CREDIT": "Total credited", "DEBIT": "Total due"}
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """A label and what it is."""
+
+    label: str
+    value: str
+
+
+class ViewProduct(msgspec.Struct, frozen=True):
+    """A product of one period. adjustments: what is added to, or taken off, its lines.
+
+    total: after the minimum fee and before the discount, as the subtotal adds it up; empty where
+    it would only repeat the document's.
+    """
+
+    name: str
+    period: str
+    lines: tuple[ViewLine, ...]
+    adjustments: tuple[Fact, ...]
+    total: str
+
+
+class View(msgspec.Struct, frozen=True):
+    """The whole document."""
+
+    language: str
+    title: str
+    number: str
+    facts: tuple[Fact, ...]
+    issuer: Party
+    recipient: Party
+    products: tuple[ViewProduct, ...]
+    totals: tuple[Fact, ...]
+    total: Fact
+    note: str
+    payment: tuple[Fact, ...]
+    issue_date: str
+
+
+def build_view(document: IssuedDocument) -> View:
+    """Make the view of an issued document; pure, the same for ever."""
+    with words.exact_formatting():
+        kind = document.accounting_event_type
+        is_paid_in = kind != "CREDIT"
+        parties = document.parties
+        return View(
+            language=words.LOCALE,
+            title=_TITLES[kind],
+            number=document.document_number,
+            facts=tuple(_facts(document, is_paid_in=is_paid_in)),
+            issuer=entity_party(parties.get("entity", {})),
+            recipient=customer_party(parties.get("customer", {})),
+            products=tuple(_product(product, document) for product in document.products),
+            totals=tuple(_totals(document)),
+            total=Fact(_TOTAL_LABELS[kind], words.money(document.total, document.currency)),
+            note=str(parties.get("note", "")),
+            payment=tuple(Fact(*pair) for pair in payment_details(parties)) if is_paid_in else (),
+            issue_date=document.issue_date.isoformat(),
+        )
+
+
+def _facts(document: IssuedDocument, *, is_paid_in: bool) -> Iterator[Fact]:
+    contract = document.parties.get("contract", {})
+    yield Fact("Issue date", words.day(document.issue_date))
+    if document.corrects is not None:
+        yield Fact("Corrects", document.corrects)
+    if is_paid_in:
+        yield Fact("Due date", words.day(document.due_date))
+        yield Fact("Terms", _terms(document.net_terms))
+    yield Fact("Period", words.span(document.period_start, document.period_end))
+    if contract.get("contract_number"):
+        yield Fact("Contract", f"No. {contract['contract_number']}")
+    if contract.get("po_number"):
+        yield Fact("PO number", str(contract["po_number"]))
+    yield Fact("Currency", document.currency)
+
+
+def _terms(net_terms: str) -> str:
+    if not net_terms.isdecimal():
+        return "Due upon receipt"
+    return "1 day" if net_terms == "1" else f"{net_terms} days"
+
+
+def _product(product: IssuedProduct, document: IssuedDocument) -> ViewProduct:
+    currency = document.currency
+    period = words.span(product.start_date, product.end_date)
+    if not product.part.is_whole:
+        days = product.part.through - product.part.before
+        period += f" ({days} of {product.part.whole} days)"
+    is_correction = document.corrects is not None
+    adjustments = tuple(_adjustments(product, currency, is_correction=is_correction))
+    is_alone = len(document.products) == 1 and not adjustments
+    return ViewProduct(
+        name=product.product_name,
+        period=period,
+        lines=tuple(
+            show_difference(line, currency)
+            if is_correction
+            else explain_line(line, product.part, currency)
+            for line in product.lines
+        ),
+        adjustments=adjustments,
+        total="" if is_alone else words.money(product.total, currency),
+    )
+
+
+def _adjustments(product: IssuedProduct, currency: str, *, is_correction: bool) -> Iterator[Fact]:
+    if product.total == product.sub_total:
+        return
+    if is_correction:
+        change = words.money(product.total - product.sub_total, currency)
+        yield Fact("Change of what the minimum fee adds", change)
+        return
+    true_ups = sum((one.true_up for one in product.true_ups), Decimal(0))
+    if product.total - true_ups != product.sub_total:
+        minimum = words.money(product.minimum_fee, currency)
+        added = words.money(product.total - true_ups - product.sub_total, currency)
+        lines = words.money(product.sub_total, currency)
+        yield Fact(f"Added up to the minimum fee of {minimum} (lines: {lines})", added)
+    for one in product.true_ups:
+        if one.true_up:
+            what = "of the period" if one.over == "PERIOD" else "over the contract"
+            committed = words.money(one.amount, currency)
+            spent = words.money(one.spent, currency)
+            label = f"Added up to the minimum spend {what} of {committed} (spent: {spent})"
+            yield Fact(label, words.money(one.true_up, currency))
+
+
+def _totals(document: IssuedDocument) -> Iterator[Fact]:
+    currency = document.currency
+    yield Fact("Subtotal", words.money(document.sub_total, currency))
+    for product in document.products:
+        if product.discount:
+            label = f"Discount {words.percent(product.discount_rate)} on {product.product_name}"
+            of = words.money(product.total, currency)
+            yield Fact(f"{label} ({of})", words.money(-product.discount, currency))
+    if document.corrects is None:
+        yield from _taxes(document)
+    elif document.total_tax:
+        yield Fact("Tax, the difference", words.money(document.total_tax, currency))
+    if document.credits_amount:
+        yield Fact("Credits", words.money(-document.credits_amount, currency))
+
+
+def _taxes(document: IssuedDocument) -> Iterator[Fact]:
+    """Say each rate's tax and what it is of; they add up to the document's, or it is not shown."""
+    digits = currency_digits(document.currency)
+    bases: dict[Price, int] = {}
+    for product in document.products:
+        base = decimal_to_scaled(product.total - product.discount, digits)
+        bases[product.tax_rate] = bases.get(product.tax_rate, 0) + base
+    taxes = [(rate, base, round_percent(base, rate)) for rate, base in sorted(bases.items())]
+    total = sum(tax for _rate, _base, tax in taxes)
+    assert scaled_to_decimal(total, digits) == document.total_tax, "the taxes add up"
+    for rate, base, tax in taxes:
+        of = words.money(_currency(base, digits), document.currency)
+        amount = words.money(_currency(tax, digits), document.currency)
+        yield Fact(f"Tax {words.percent(rate)} on {of}", amount)
+
+
+def _currency(minor: int, digits: int) -> Decimal:
+    return scaled_to_decimal(minor, digits)

@@ -1,0 +1,147 @@
+"""How inputs get into documents whatever goes wrong: retried, halved, and at last set aside.
+
+A batch is one transaction an issuer and year. The database being away or busy is waited out. A
+batch that fails by itself is halved until the input at fault stands alone; that one is parked,
+where a person sees it, and the others go on.
+"""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+import asyncpg
+
+from invoicer import metrics, repository
+from invoicer.inputs import InputKey
+from invoicer.issuing import Outcome, take_inputs
+from invoicer.repository import Issuer, Routed
+from runtime.clock import Clock
+from runtime.lifecycle import wait_for
+from runtime.logging import get_logger
+from runtime.postgres import TRANSIENT_ERRORS
+
+_log = get_logger()
+_Result = TypeVar("_Result")
+
+BACKOFF_SECONDS_MIN: Final = 0.05
+BACKOFF_SECONDS_MAX: Final = 15.0
+ERROR_LENGTH_MAX: Final = 2_000
+
+_ROUTED_PER_QUERY: Final = 5_000
+
+
+class Stopping(Exception):
+    """The process is to stop while the database is away; nothing of the batch is done."""
+
+
+class Intake:
+    """Takes inputs, from messages and from scans alike."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        *,
+        batch_size_max: int,
+        stopping: asyncio.Event,
+        issued: asyncio.Event,
+    ) -> None:
+        """issued: set whenever documents were issued."""
+        self._pool = pool
+        self._clock = clock
+        self._batch_size_max = batch_size_max
+        self._stopping = stopping
+        self._issued = issued
+
+    async def take(self, keys: Sequence[InputKey]) -> None:
+        """Take all inputs; on return each is recorded with its document, or parked.
+
+        Raises Stopping, and what is no input's fault and no passing trouble, such as a missing
+        table: then the process should end.
+        """
+        distinct = sorted(set(keys))
+        for start in range(0, len(distinct), _ROUTED_PER_QUERY):
+            await self._take_distinct(distinct[start : start + _ROUTED_PER_QUERY])
+
+    async def _take_distinct(self, keys: Sequence[InputKey]) -> None:
+        routed = await self._retried(partial(self._route, keys))
+        for key in sorted(set(keys).difference(found.key for found in routed)):
+            await self._park(key, "names no cut of a period of that contract product")
+        metrics.INPUTS_TAKEN.labels("repeated").inc(sum(found.is_taken for found in routed))
+        by_issuer: dict[Issuer, list[Routed]] = defaultdict(list)
+        for found in routed:
+            if not found.is_taken:
+                by_issuer[found.issuer].append(found)
+        for issuer, inputs in sorted(by_issuer.items()):
+            for start in range(0, len(inputs), self._batch_size_max):
+                await self._take_halving(issuer, inputs[start : start + self._batch_size_max])
+
+    async def _route(self, keys: Sequence[InputKey]) -> list[Routed]:
+        async with self._pool.acquire() as connection:
+            return await repository.route_inputs(connection, keys)
+
+    async def _take_halving(self, issuer: Issuer, inputs: Sequence[Routed]) -> None:
+        """Take a batch; where it fails, its halves, down to the single input that is at fault."""
+        pending = [inputs]
+        while pending:
+            batch = pending.pop()
+            try:
+                await self._retried(partial(self._take_batch, issuer, batch))
+            except (Stopping, asyncpg.SyntaxOrAccessError):
+                raise  # no input is at fault, so none may be parked for it
+            except Exception as error:
+                if len(batch) == 1:
+                    await self._park(batch[0].key, f"{type(error).__name__}: {error}")
+                    continue
+                metrics.BATCHES_HALVED.inc()
+                middle = len(batch) // 2
+                pending += [batch[middle:], batch[:middle]]
+
+    async def _take_batch(self, issuer: Issuer, inputs: Sequence[Routed]) -> None:
+        with metrics.BATCH_SECONDS.time():
+            async with self._pool.acquire() as connection:
+                outcome = await take_inputs(connection, issuer, inputs, self._clock)
+        self._report(issuer, outcome)
+
+    def _report(self, issuer: Issuer, outcome: Outcome) -> None:
+        metrics.INPUTS_TAKEN.labels("taken").inc(outcome.inputs)
+        metrics.DOCUMENTS_DRAFTED.inc(outcome.drafted)
+        metrics.DOCUMENTS_ISSUED.inc(outcome.issued)
+        if outcome.issued:
+            self._issued.set()
+        if outcome.inputs:
+            _log.info("inputs_taken", entity_id=issuer.entity_id, **outcome._asdict())
+
+    async def _park(self, key: InputKey, error: str) -> None:
+        async def park() -> None:
+            async with self._pool.acquire() as connection:
+                await repository.park_input(connection, key, error[:ERROR_LENGTH_MAX])
+
+        await self._retried(park)
+        metrics.INPUTS_TAKEN.labels("parked").inc()
+        _log.warning(
+            "input_parked",
+            contract_product_ref=str(key.contract_product_ref),
+            period_ref=str(key.period_ref),
+            cut_number=key.cut_number,
+            error=error,
+        )
+
+    async def _retried(self, step: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Run a step until the database takes it; the step must be safe to run again."""
+        backoff = BACKOFF_SECONDS_MIN
+        while True:
+            try:
+                return await step()
+            except TRANSIENT_ERRORS as error:
+                if isinstance(error, ValueError):
+                    raise  # the driver's word for an argument that no column can hold
+                metrics.BATCHES_RETRIED.inc()
+                _log.warning("database_waited_for", error=repr(error), seconds=backoff)
+                pause = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+                if await wait_for(self._stopping, pause):
+                    raise Stopping from error
+                backoff = min(2 * backoff, BACKOFF_SECONDS_MAX)

@@ -1,0 +1,158 @@
+"""One transaction: inputs in, documents drawn up, and those that are complete issued.
+
+The order of the steps is the order of the locks: contracts first, the series' row last and short.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+from uuid import UUID
+
+from invoicer import repository
+from invoicer.adjusting import adjust
+from invoicer.assembly import Assembly, DocumentKey, assemble
+from invoicer.crediting import Draw, draw_credits
+from invoicer.draft_rows import write_drafts, write_draws
+from invoicer.inputs import InputKey
+from invoicer.lifecycle import REDRAWN, check_transition
+from invoicer.numbering import issue_order, number_documents, take_numbers
+from invoicer.repository import Issuer, Routed, Standing
+from runtime.clock import Clock
+from runtime.crashpoints import crashpoint
+from runtime.postgres import Connection
+from schemas.document import DocumentState
+from schemas.document_number import series_of
+from schemas.errors import Conflict
+
+
+class Outcome(NamedTuple):
+    """What a batch came to. inputs: those that were new."""
+
+    inputs: int
+    drafted: int
+    issued: int
+
+
+async def take_inputs(
+    connection: Connection, issuer: Issuer, inputs: Sequence[Routed], clock: Clock
+) -> Outcome:
+    """Take inputs of one issuer: record them, draw up their documents, issue the complete ones.
+
+    All or nothing. Inputs that were taken before change nothing. clock: gives `issued_at`.
+    Later cuts of documents that are issued already make adjustments, which are issued at once.
+    Raises Conflict when an input is of a period that an issued document does not have, InvalidInput
+    where one can't be invoiced, and what the database raises.
+    """
+    documents = {routed.document.document_ref: routed.document for routed in inputs}
+    async with connection.transaction():
+        await repository.lock_contracts(connection, documents.values())
+        fresh = await repository.add_inputs(connection, issuer.tenant_id, inputs)
+        if not fresh:
+            return Outcome(0, 0, 0)
+        await repository.drop_parked(connection, [key for key, _ref in fresh])
+        fresh_refs = {ref for _key, ref in fresh}
+        touched = [document for ref, document in documents.items() if ref in fresh_refs]
+        standing = await repository.load_standing(connection, touched)
+        _check_periods(fresh, standing)
+        drawn = [key for key in touched if _is_drawn(standing.get(key.document_ref))]
+        assemblies = await _draw(connection, issuer, drawn, standing)
+        issued = await _issue(connection, issuer, assemblies, standing, clock)
+        corrected = [key for key in touched if key not in drawn]
+        adjustments = await adjust(connection, issuer, corrected, clock)
+        for _series, own in groupby(sorted(adjustments, key=_in_series), key=_in_series):
+            issued += await _issue(connection, issuer, list(own), {}, clock)
+        crashpoint("invoicer.before_issue")
+    crashpoint("invoicer.after_issue")
+    return Outcome(len(fresh), len(assemblies) + len(adjustments), issued)
+
+
+def _in_series(assembly: Assembly) -> int:
+    """Sort key: series are by year at the most, and are locked in their order."""
+    return assembly.key.issue_date.year
+
+
+def _check_periods(
+    fresh: Sequence[tuple[InputKey, UUID]], standing: Mapping[UUID, Standing]
+) -> None:
+    """Refuse a period that an issued document was not issued for.
+
+    A later cut of one of its periods makes an adjustment of it, an older one changes nothing.
+    """
+    for key, ref in fresh:
+        document = standing.get(ref)
+        if document is None or document.state in REDRAWN:
+            continue
+        if key.period_ref not in document.cuts:
+            detail = f"document {ref} is {document.state} without period {key.period_ref}"
+            raise Conflict("document_issued", detail)
+
+
+def _is_drawn(standing: Standing | None) -> bool:
+    return standing is None or standing.state in REDRAWN
+
+
+async def _draw(
+    connection: Connection,
+    issuer: Issuer,
+    documents: Sequence[DocumentKey],
+    standing: Mapping[UUID, Standing],
+) -> list[Assembly]:
+    """Draw up the documents from all their inputs so far, and write them as drafts."""
+    if not documents:
+        return []
+    terms = await repository.load_terms(connection, documents)
+    cuts = await repository.load_cuts(connection, documents)
+    all_cuts = [cut for found in cuts.values() for cut in found]
+    lines = await repository.load_cut_lines(connection, all_cuts)
+    if redrawn := [key for key in documents if key.document_ref in standing]:
+        await repository.drop_content(connection, redrawn)
+    groups = {key: terms[key.contract_ref, key.document_group] for key in documents}
+    products = list({(k.shard_key, one) for k, group in groups.items() for one in group})
+    spent = await repository.load_spent(connection, products)
+    drawn = await repository.load_draws(connection, products)
+    assemblies: list[Assembly] = []
+    draws: list[Draw] = []
+    for key in sorted(documents, key=lambda key: (key.issue_date, key.document_ref)):
+        own = cuts[key.document_ref]
+        assembly = assemble(key, groups[key], own, lines, spent)
+        for product in assembly.draft.products:
+            if product.contract_product_ref in spent:
+                spent[product.contract_product_ref][product.period_ref] = product.total
+        assembly, drawn_now = draw_credits(assembly, groups[key], own, drawn)
+        assemblies.append(assembly)
+        draws += drawn_now
+    parties = await repository.load_parties(connection, assemblies)
+    await write_drafts(connection, issuer.tenant_id, issuer.entity_id, assemblies, parties)
+    await write_draws(connection, issuer.tenant_id, draws)
+    return assemblies
+
+
+async def _issue(
+    connection: Connection,
+    issuer: Issuer,
+    assemblies: Sequence[Assembly],
+    standing: Mapping[UUID, Standing],
+    clock: Clock,
+) -> int:
+    """Issue the drafts that are complete; return how many."""
+    ready = sorted((a for a in assemblies if _is_ready(a, standing)), key=issue_order)
+    if not ready:
+        return 0
+    keys = [assembly.key for assembly in ready]
+    standings = await repository.load_contract_standings(connection, keys)
+    series = series_of(issuer.number_format, keys[0].issue_date)
+    first = await take_numbers(connection, issuer.tenant_id, issuer.entity_id, series, len(ready))
+    issues = number_documents(ready, first, issuer.number_format, standings)
+    # Read while the series is locked, so that times follow numbers.
+    await repository.issue_documents(connection, issuer.tenant_id, series, issues, clock())
+    return len(issues)
+
+
+def _is_ready(assembly: Assembly, standing: Mapping[UUID, Standing]) -> bool:
+    """Tell whether a draft may be issued now; one under review waits for a person."""
+    known = standing.get(assembly.key.document_ref)
+    state = DocumentState.DRAFT if known is None else known.state
+    if not assembly.is_complete or state is DocumentState.UNDER_REVIEW:
+        return False
+    check_transition(state, DocumentState.ISSUED)
+    return True

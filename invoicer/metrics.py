@@ -1,0 +1,37 @@
+"""Every metric of the invoicer."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+INPUTS_TAKEN = Counter(
+    "invoicer_inputs_total",
+    "Inputs of documents by what became of them: taken, repeated or parked.",
+    ["outcome"],
+)
+MESSAGES_MALFORMED = Counter(
+    "invoicer_messages_malformed_total",
+    "Messages that name no input; the scan finds the cut if there is one.",
+)
+DOCUMENTS_DRAFTED = Counter(
+    "invoicer_documents_drafted_total", "Documents drawn up, or drawn up again."
+)
+DOCUMENTS_ISSUED = Counter("invoicer_documents_issued_total", "Documents that got their number.")
+BATCH_SECONDS = Histogram(
+    "invoicer_batch_duration_seconds", "One transaction: from the contracts' locks to its commit."
+)
+BATCHES_RETRIED = Counter(
+    "invoicer_batches_retried_total", "Batches tried again because the database was away or busy."
+)
+BATCHES_HALVED = Counter(
+    "invoicer_batches_halved_total", "Batches split because an input in them could not be taken."
+)
+PERIODS_OVERDUE = Gauge(
+    "invoicer_periods_overdue", "Closed periods past the grace that no document has taken up yet."
+)
+INPUTS_PARKED = Gauge("invoicer_parked_inputs", "Inputs set aside, waiting for a person.")
+RENDER_SECONDS = Histogram("invoicer_render_duration_seconds", "One document as HTML and as PDF.")
+RENDER_FAILURES = Counter(
+    "invoicer_render_failures_total", "Tries to render a document that failed; each is retried."
+)
+OUTBOX_AGE_SECONDS = Gauge(
+    "invoicer_outbox_age_seconds", "Age of the oldest work that hangs off an issued document."
+)

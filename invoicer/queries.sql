@@ -1,0 +1,339 @@
+-- Statements of the invoicer. Each works on sets, so a batch costs a fixed number of them.
+
+-- name: route_inputs
+-- Which transaction takes each input (its entity and series) and which document it belongs to.
+-- An input that names no cut is missing from the answer.
+SELECT i.ordinality::integer - 1 AS index, cp.tenant_id, t.tenant_ref, cp.entity_id,
+    e.document_number_format, cp.contract_ref, cp.document_group, p.issue_date,
+    EXISTS (
+        SELECT FROM document_input d
+        WHERE d.shard_key = i.shard_key AND d.contract_product_ref = i.contract_product_ref
+          AND d.period_ref = i.period_ref AND d.trigger = i.trigger
+          AND d.cut_number = i.cut_number
+    ) AS is_taken
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[])
+    WITH ORDINALITY AS i (shard_key, contract_product_ref, period_ref, trigger, cut_number)
+JOIN period_cut c ON c.shard_key = i.shard_key AND c.period_ref = i.period_ref
+    AND c.cut_number = i.cut_number
+JOIN billing_period p ON p.shard_key = i.shard_key AND p.period_ref = i.period_ref
+    AND p.contract_product_ref = i.contract_product_ref
+JOIN contract_product cp ON cp.shard_key = i.shard_key
+    AND cp.contract_product_ref = i.contract_product_ref
+JOIN entity e ON e.tenant_id = cp.tenant_id AND e.entity_id = cp.entity_id
+JOIN tenant t ON t.tenant_id = cp.tenant_id;
+
+-- name: lock_contracts
+-- A contract's row is the lock of all that is made for it: its drafts, its numbers in order of
+-- issue. Taken first, in one order, so that no two batches wait for each other.
+SELECT FROM contract c
+JOIN unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
+    ON c.shard_key = k.shard_key AND c.contract_ref = k.contract_ref
+ORDER BY c.shard_key, c.contract_ref
+FOR NO KEY UPDATE OF c;
+
+-- name: add_inputs
+-- The inputs that were not taken before.
+INSERT INTO document_input
+    (shard_key, contract_product_ref, period_ref, trigger, cut_number, tenant_id, document_ref)
+SELECT shard_key, contract_product_ref, period_ref, trigger, cut_number, $6, document_ref
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $7::uuid[])
+    AS i (shard_key, contract_product_ref, period_ref, trigger, cut_number, document_ref)
+ON CONFLICT DO NOTHING
+RETURNING shard_key, contract_product_ref, period_ref, trigger, cut_number, document_ref;
+
+-- name: drop_parked
+-- An input that was set aside and has now been taken.
+DELETE FROM parked_input p
+USING unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[])
+    AS i (shard_key, contract_product_ref, period_ref, trigger, cut_number)
+WHERE p.shard_key = i.shard_key AND p.contract_product_ref = i.contract_product_ref
+  AND p.period_ref = i.period_ref AND p.trigger = i.trigger AND p.cut_number = i.cut_number;
+
+-- name: load_standing
+-- The documents that exist already, with the last cut of each of their periods.
+SELECT d.document_ref, d.state, p.period_ref, max(p.cut_number) AS cut_number
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+LEFT JOIN document_product p ON p.shard_key = d.shard_key AND p.document_ref = d.document_ref
+GROUP BY d.document_ref, d.state, p.period_ref;
+
+-- name: load_terms
+-- Every product of the contracts, with the terms that it is sold under.
+SELECT cp.contract_product_ref, cp.contract_ref, cp.position, cp.document_group,
+    p.name AS product_name, cp.currency, cp.net_terms, cp.tax, cp.discount,
+    coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments, cp.credits,
+    cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
+    cp.payment_time, cp.timezone
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
+JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
+JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
+JOIN product p ON p.tenant_id = cp.tenant_id AND p.product_id = pr.product_id
+ORDER BY cp.contract_ref, cp.position;
+
+-- name: load_cuts
+-- The last cut of every period that is in, for each document.
+SELECT DISTINCT ON (i.document_ref, i.contract_product_ref, i.period_ref)
+    i.shard_key, i.document_ref, i.contract_product_ref, i.period_ref, i.cut_number,
+    p.period_index, p.start_at, p.start_date, p.end_date, p.full_start_date, p.full_end_date
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document_input i ON i.shard_key = k.shard_key AND i.document_ref = k.document_ref
+JOIN billing_period p ON p.shard_key = i.shard_key AND p.period_ref = i.period_ref
+WHERE i.trigger = 'PERIOD_CUT'
+ORDER BY i.document_ref, i.contract_product_ref, i.period_ref, i.cut_number DESC;
+
+-- name: load_cut_lines
+-- What each line came to at its cut. Never from charge: that goes on.
+SELECT c.period_ref, c.contract_line_ref, c.pricing_line_id, c.charge_ref, c.quantity,
+    c.event_count, c.amount, c.cell, c.exact_quantity, c.events_digest, l.line_item_ref, l.item,
+    l.price
+FROM unnest($1::integer[], $2::uuid[], $3::integer[]) AS k (shard_key, period_ref, cut_number)
+JOIN charge_cut c ON c.shard_key = k.shard_key AND c.period_ref = k.period_ref
+    AND c.cut_number = k.cut_number
+JOIN contract_line cl ON cl.shard_key = c.shard_key
+    AND cl.contract_line_ref = c.contract_line_ref
+JOIN pricing_line l ON l.tenant_id = c.tenant_id AND l.pricing_line_id = c.pricing_line_id
+ORDER BY c.period_ref, cl.position, c.cell;
+
+-- name: load_parties
+-- Who bills whom and how it is paid, as it is now. The terms of the product go before the
+-- customer's own; images and settings are no part of a document.
+SELECT cp.contract_product_ref, c.customer_id, jsonb_strip_nulls(jsonb_build_object(
+    'customer', (cu.details - '{icon_data,settings,billing_bank_transfer_details,
+            billing_online_payment_details,billing_crypto_details}'::text[])
+        || jsonb_build_object('customer_ref', cu.customer_ref, 'name', cu.name,
+            'legal_name', cu.legal_name, 'email', cu.email, 'external_id', cu.external_id),
+    'entity', (e.details - '{icon_data,logo,settings}'::text[])
+        || jsonb_build_object('entity_ref', e.entity_ref, 'name', e.name,
+            'legal_name', e.legal_name, 'email', e.email,
+            'registration_number', e.registration_number),
+    'contract', jsonb_build_object('contract_ref', c.contract_ref,
+        'contract_number', c.contract_number, 'po_number', c.po_number),
+    'note', cp.note,
+    'billing_bank_transfer_details', coalesce(cp.details -> 'billing_bank_transfer_details',
+        cu.details -> 'billing_bank_transfer_details'),
+    'billing_online_payment_details', coalesce(cp.details -> 'billing_online_payment_details',
+        cu.details -> 'billing_online_payment_details'),
+    'billing_crypto_details', coalesce(cp.details -> 'billing_crypto_details',
+        cu.details -> 'billing_crypto_details')
+)) AS parties
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
+JOIN contract_product cp ON cp.shard_key = k.shard_key
+    AND cp.contract_product_ref = k.contract_product_ref
+JOIN contract c ON c.shard_key = cp.shard_key AND c.contract_ref = cp.contract_ref
+JOIN customer cu ON cu.shard_key = c.shard_key AND cu.customer_id = c.customer_id
+JOIN entity e ON e.tenant_id = cp.tenant_id AND e.entity_id = cp.entity_id;
+
+-- name: add_drafts
+-- Documents as drafts; one that is a draft already is drawn anew.
+INSERT INTO document (
+    tenant_id, entity_id, state, shard_key, document_ref, customer_id,
+    contract_ref, document_group, accounting_event_type, currency, net_terms, issue_date,
+    period_start, period_end, is_partial_period, sub_total, total_discount, total_tax,
+    credits_amount, total, parties, kind, parent_document_ref)
+SELECT $1, $2, 'DRAFT', d.*
+FROM unnest($3::integer[], $4::uuid[], $5::integer[], $6::uuid[], $7::smallint[], $8::text[],
+    $9::text[], $10::text[], $11::date[], $12::date[], $13::date[], $14::boolean[],
+    $15::numeric[], $16::numeric[], $17::numeric[], $18::numeric[], $19::numeric[],
+    $20::jsonb[], $21::text[], $22::uuid[]) AS d
+ON CONFLICT (shard_key, document_ref) DO UPDATE SET
+    (accounting_event_type, currency, net_terms, period_start, period_end, is_partial_period,
+     sub_total, total_discount, total_tax, credits_amount, total, parties)
+    = (excluded.accounting_event_type, excluded.currency, excluded.net_terms,
+       excluded.period_start, excluded.period_end, excluded.is_partial_period,
+       excluded.sub_total, excluded.total_discount, excluded.total_tax,
+       excluded.credits_amount, excluded.total, excluded.parties);
+
+-- name: load_spent
+-- What products have come to so far, period by period, adjustments included.
+SELECT p.contract_product_ref, p.period_ref, sum(p.total) AS total
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
+JOIN document_product p ON p.shard_key = k.shard_key
+    AND p.contract_product_ref = k.contract_product_ref
+GROUP BY p.contract_product_ref, p.period_ref;
+
+-- name: load_draws
+-- What was drawn from the credits of products.
+SELECT w.contract_product_ref, w.period_index, w.place, w.amount
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
+JOIN credit_draw w ON w.shard_key = k.shard_key AND w.contract_product_ref = k.contract_product_ref;
+
+-- name: drop_draws
+DELETE FROM credit_draw w
+USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE w.shard_key = k.shard_key AND w.document_ref = k.document_ref;
+
+-- name: drop_lines
+DELETE FROM document_line l
+USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE l.shard_key = k.shard_key AND l.document_ref = k.document_ref;
+
+-- name: drop_products
+DELETE FROM document_product p
+USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE p.shard_key = k.shard_key AND p.document_ref = k.document_ref;
+
+-- name: load_billed
+-- What was issued for documents: each with its adjustments, added up.
+SELECT k.document_ref AS root, min(d.currency) AS currency, sum(d.total_tax) AS total_tax,
+    count(*) FILTER (WHERE d.kind = 'ADJUSTMENT') AS adjustments
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+CROSS JOIN LATERAL (
+    SELECT * FROM document own
+    WHERE own.shard_key = k.shard_key AND own.document_ref = k.document_ref
+    UNION ALL
+    SELECT * FROM document own
+    WHERE own.shard_key = k.shard_key AND own.parent_document_ref = k.document_ref
+) d
+GROUP BY k.document_ref;
+
+-- name: load_billed_products
+SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref,
+    sum(p.minimum_fee) AS minimum_fee, sum(p.sub_total) AS sub_total, sum(p.total) AS total,
+    sum(p.discount) AS discount, min(p.discount_rate) AS discount_rate, min(p.tax_rate) AS tax_rate
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+CROSS JOIN LATERAL (
+    SELECT k.document_ref AS ref
+    UNION ALL
+    SELECT own.document_ref FROM document own
+    WHERE own.shard_key = k.shard_key AND own.parent_document_ref = k.document_ref
+) d
+JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = d.ref
+GROUP BY k.document_ref, p.contract_product_ref, p.period_ref;
+
+-- name: load_billed_lines
+-- Quantities as texts: some are fractions that no decimal number holds.
+SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref, l.contract_line_ref,
+    l.cell, array_agg(coalesce(l.exact_quantity, l.quantity::text)) AS quantities,
+    sum(l.amount) AS amount, sum(l.event_count) AS event_count, sum(coalesce(l.fees, 0)) AS fees
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+CROSS JOIN LATERAL (
+    SELECT k.document_ref AS ref
+    UNION ALL
+    SELECT own.document_ref FROM document own
+    WHERE own.shard_key = k.shard_key AND own.parent_document_ref = k.document_ref
+) d
+JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = d.ref
+JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = d.ref
+    AND l.product_position = p.position
+GROUP BY k.document_ref, p.contract_product_ref, p.period_ref, l.contract_line_ref, l.cell;
+
+-- name: load_contract_totals
+-- Where each contract stands: its last number, and the money of its documents by currency.
+SELECT DISTINCT ON (d.contract_ref, d.currency)
+    d.contract_ref, d.currency, d.number_in_contract, d.total_in_contract
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
+JOIN document d ON d.shard_key = k.shard_key AND d.contract_ref = k.contract_ref
+WHERE d.number_in_contract IS NOT NULL
+ORDER BY d.contract_ref, d.currency, d.number_in_contract DESC;
+
+-- name: take_numbers
+-- The row stays locked until this transaction ends, so a number is never lost and never repeated.
+INSERT INTO document_sequence (tenant_id, entity_id, series, next_number)
+VALUES ($1, $2, $3, 1 + $4::bigint)
+ON CONFLICT (tenant_id, entity_id, series)
+DO UPDATE SET next_number = document_sequence.next_number + $4::bigint
+RETURNING next_number - $4::bigint;
+
+-- name: issue_documents
+UPDATE document d SET state = 'ISSUED', series = $1, issued_at = $2, number = n.number,
+    document_number = n.document_number, number_in_contract = n.number_in_contract,
+    total_in_contract = n.total_in_contract, due_date = n.due_date
+FROM unnest($3::integer[], $4::uuid[], $5::bigint[], $6::text[], $7::integer[], $8::numeric[],
+    $9::date[]) AS n (shard_key, document_ref, number, document_number, number_in_contract,
+    total_in_contract, due_date)
+WHERE d.shard_key = n.shard_key AND d.document_ref = n.document_ref;
+
+-- name: queue_renders
+INSERT INTO invoicer_outbox (shard_key, tenant_id, document_ref, kind)
+SELECT k.shard_key, $1, k.document_ref, 'RENDER'
+FROM unnest($2::integer[], $3::uuid[]) AS k (shard_key, document_ref);
+
+-- name: park_input
+INSERT INTO parked_input
+    (shard_key, contract_product_ref, period_ref, trigger, cut_number, error)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (shard_key, contract_product_ref, period_ref, trigger, cut_number)
+DO UPDATE SET error = excluded.error, parked_at = now();
+
+-- name: find_lost_cuts
+-- Cuts that no document took up, oldest first: their message was lost, or is still on its way.
+SELECT p.contract_product_ref, c.period_ref, c.cut_number
+FROM period_cut c
+JOIN billing_period p ON p.shard_key = c.shard_key AND p.period_ref = c.period_ref
+WHERE c.cut_at >= $1 AND c.cut_at < $2
+  AND NOT EXISTS (
+      SELECT FROM document_input i
+      WHERE i.shard_key = c.shard_key AND i.contract_product_ref = p.contract_product_ref
+        AND i.period_ref = c.period_ref AND i.trigger = 'PERIOD_CUT'
+        AND i.cut_number = c.cut_number)
+  AND NOT EXISTS (
+      SELECT FROM parked_input i
+      WHERE i.shard_key = c.shard_key AND i.contract_product_ref = p.contract_product_ref
+        AND i.period_ref = c.period_ref AND i.trigger = 'PERIOD_CUT'
+        AND i.cut_number = c.cut_number)
+ORDER BY c.cut_at
+LIMIT $3;
+
+-- name: count_parked
+SELECT count(*) FROM parked_input;
+
+-- name: claim_outbox
+-- Work that is due; another process passes over what this one holds.
+SELECT shard_key, outbox_id, document_ref, attempts
+FROM invoicer_outbox
+WHERE due_at <= now() AND kind = 'RENDER'
+ORDER BY due_at, outbox_id
+LIMIT $1
+FOR UPDATE SKIP LOCKED;
+
+-- name: load_issued
+SELECT document_ref, accounting_event_type, document_number, number_in_contract, currency,
+    net_terms, issue_date, due_date, period_start, period_end, sub_total,
+    total_discount, total_tax, credits_amount, total, parties, (
+        SELECT parent.document_number FROM document parent
+        WHERE parent.shard_key = document.shard_key
+          AND parent.document_ref = document.parent_document_ref) AS corrects
+FROM document
+JOIN unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+    USING (shard_key, document_ref)
+WHERE number IS NOT NULL;
+
+-- name: load_issued_products
+SELECT p.document_ref, p.position, p.product_name, p.minimum_fee, p.sub_total, p.total, p.true_ups,
+    p.discount, p.discount_rate, p.tax_rate, b.start_date, b.end_date, b.full_start_date,
+    b.full_end_date
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = k.document_ref
+JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
+ORDER BY p.document_ref, p.position;
+
+-- name: load_issued_lines
+SELECT l.document_ref, l.product_position, l.item, l.quantity, l.event_count, l.amount,
+    l.exact_quantity, l.cell, l.fees, r.price
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = k.document_ref
+JOIN pricing_line r ON r.tenant_id = l.tenant_id AND r.pricing_line_id = l.pricing_line_id
+ORDER BY l.document_ref, l.product_position, l.position;
+
+-- name: add_files
+-- A document that was rendered before keeps its files.
+INSERT INTO document_file (shard_key, document_ref, kind, tenant_id, content, sha256)
+SELECT f.shard_key, f.document_ref, f.kind, d.tenant_id, f.content, sha256(f.content)
+FROM unnest($1::integer[], $2::uuid[], $3::text[], $4::bytea[])
+    AS f (shard_key, document_ref, kind, content)
+JOIN document d ON d.shard_key = f.shard_key AND d.document_ref = f.document_ref
+ON CONFLICT DO NOTHING;
+
+-- name: finish_outbox
+DELETE FROM invoicer_outbox o
+USING unnest($1::integer[], $2::bigint[]) AS k (shard_key, outbox_id)
+WHERE o.shard_key = k.shard_key AND o.outbox_id = k.outbox_id;
+
+-- name: postpone_outbox
+UPDATE invoicer_outbox SET attempts = attempts + 1, last_error = $3,
+    due_at = now() + $4::interval
+WHERE shard_key = $1 AND outbox_id = $2;
+
+-- name: outbox_age_seconds
+SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::double precision
+FROM invoicer_outbox;

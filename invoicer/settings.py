@@ -1,0 +1,28 @@
+"""What the invoicer can be told. Each field is METERLINE_INVOICER_<NAME> in the environment."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from runtime.settings import CommonSettings
+
+
+class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds and addresses of one invoicer process."""
+
+    #: Where /livez, /readyz and /metrics are served.
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8_082
+    #: Inputs taken from Kafka at once, and documents issued in one transaction at most.
+    batch_size_max: Annotated[int, Meta(ge=1, le=5_000)] = 500
+    #: How long a poll waits for the first message.
+    poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    #: How often cuts are looked for whose message was lost.
+    scan_interval_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    #: How old a cut is before its message counts as lost.
+    scan_grace_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    #: Documents rendered in one transaction, and threads that render them.
+    render_batch_max: Annotated[int, Meta(ge=1, le=500)] = 20
+    render_threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    #: How long the outbox rests when nothing is due and nothing was issued here.
+    outbox_poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0

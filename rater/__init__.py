@@ -1,0 +1,1 @@
+"""The consumer that folds usage events into charges, exactly once."""

@@ -1,0 +1,121 @@
+"""Back-fill: rates by a new contract what was in the log before it, in bounded steps.
+
+The live loop rates what follows `end_offset` into the same charges, so between two steps of either
+the totals are those of a part of the events, and never of an event twice.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from rater.aggregates import ordered_charges, save_shares
+from rater.charges import count_late, drop_empty, keep_totals, save_totals
+from rater.fold import Moves, add_usage
+from rater.late import mark_late
+from rater.memory import Charge, Line, micros
+from rater.metrics import BACKFILLED_EVENTS, LATE_EVENTS
+from rater.owner import Owner
+from rater.repository import Fenced, queries
+from rater.schedule import schedule_contract
+from rater.shares import Shares, is_ordered
+from rater.tasks import Task
+from runtime.crashpoints import crashpoint
+from schemas.aggregation import Use
+from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index
+from schemas.money import QUANTITY_DIGITS, Quantity, decimal_to_scaled
+
+_REF_MIN: Final = UUID(int=0)
+_REF_MAX: Final = UUID(int=(1 << 128) - 1)
+_TIMESTAMP_MAX_MICROS: Final = 10**16
+"""November 2286: within the months that refs can tell apart, and after every event."""
+
+
+async def step(owner: Owner, task: Task) -> None:
+    """Rate one page of the customer's past events; the last page ends the task."""
+    assert task.end_offset is not None
+    customer = await owner.customer(task.customer_ref)
+    lines = customer.lines_of_contract(task.contract_ref)
+    page_length = owner.settings.backfill_events_max
+    partition = owner.state.partition
+    async with owner.step() as connection:
+        low, high = ref_span(lines)
+        span = (task.shard_key, task.cursor or _REF_MIN, low, high, page_length)
+        wants_data = any(line.has_cells or line.unique_key or line.formula for line in lines)
+        page = await connection.fetch(queries.page_of_events, *span, wants_data)
+        totals, moves, shares, covered = add_past(page, lines, task)
+        is_done = len(page) < page_length
+        if is_done:
+            place = (task.customer_id, lines, (low, high))
+            shares.again |= await ordered_charges(connection, *place)
+        moved = await connection.fetchval(queries.take_unrated, task.shard_key, covered)
+        cursor = page[-1]["event_ref"] if page else task.cursor
+        progress = (partition, task.reference_version, task.cursor, cursor, len(covered), is_done)
+        if await connection.fetchval(queries.move_backfill, *progress) is None:
+            raise Fenced("the page was rated already")
+        # Behind the cursor, since what lies before it counts.
+        new = await save_totals(connection, totals, moves)
+        new += await save_shares(connection, shares)
+        await drop_empty(connection, new)
+        await mark_late(connection, owner, new)
+        if is_done:
+            await schedule_contract(connection, owner, task)
+        await connection.execute(queries.step_partition, partition, moved)
+    crashpoint("rater.after_backfill_step")
+    owner.state.steps += 1
+    task.cursor, task.is_done = cursor, is_done
+    keep_totals(new)
+    LATE_EVENTS.inc(count_late(totals) + shares.count_late())
+    BACKFILLED_EVENTS.inc(len(covered))
+
+
+def add_past(
+    page: Sequence[asyncpg.Record], lines: Sequence[Line], task: Task
+) -> tuple[dict[Charge, list[int]], Moves, Shares, list[UUID]]:
+    """Fold past events of the task's customer; return what `fold` does, and the events that count.
+
+    What depends on the order of events is folded behind the last page, all at once.
+    page: events as they count now. What is below the task's end was amended below it, too: the
+    loop ends a customer's back-fills before it amends an event of theirs.
+    """
+    by_meter: dict[int | None, list[Line]] = {}
+    for line in lines:
+        by_meter.setdefault(line.meter_id, []).append(line)
+    totals: dict[Charge, list[int]] = {}
+    moves: Moves = {}
+    shares = Shares.empty()
+    covered: list[UUID] = []
+    for row in page:
+        if row["customer_id"] != task.customer_id or row["rated_at"] >= task.end_offset:
+            continue
+        if row["kind"] == "DELETE":
+            continue
+        if (priced := by_meter.get(row["meter_id"])) is None:
+            continue
+        data = row["additional_data"]
+        quantity = Quantity(decimal_to_scaled(row["quantity"], QUANTITY_DIGITS))
+        if priced[0].formula is not None:
+            quantity = priced[0].formula.billable(quantity, data)
+        use = Use(micros(row["occurred_at"]), row["event_ref"].int, quantity)
+        plain = [line for line in priced if line.is_plain]
+        added = [line for line in priced if not line.is_plain and not is_ordered(line)]
+        is_rated = add_usage(totals, moves, plain, use.at, use.ref, quantity, data)
+        is_rated |= bool(shares.add(added, use, data))
+        if is_rated or any(line.charge_at(use.at, data) for line in priced if is_ordered(line)):
+            covered.append(row["event_ref"])
+    return totals, moves, shares, covered
+
+
+def ref_span(lines: Sequence[Line]) -> tuple[UUID, UUID]:
+    """Return the bounds, both exclusive, of the refs of all events that the lines may cover."""
+    if not lines:
+        return _REF_MAX, _REF_MAX
+    start = max(min(line.product.start for line in lines), TIMESTAMP_MIN_MICROS)
+    end = max(line.product.end for line in lines)
+    low = month_bounds(month_index(start))[0].int - 1
+    if end > _TIMESTAMP_MAX_MICROS:
+        return UUID(int=max(low, 0)), _REF_MAX
+    if end <= TIMESTAMP_MIN_MICROS:
+        return _REF_MAX, _REF_MAX
+    return UUID(int=max(low, 0)), month_bounds(month_index(end - 1))[1]

@@ -1,0 +1,1 @@
+"""Plumbing without a billing word: clock, logging, metrics, lifecycle, Postgres, Kafka."""

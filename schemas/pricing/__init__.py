@@ -1,0 +1,1 @@
+"""One file a pricing model, each pure."""

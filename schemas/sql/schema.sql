@@ -1,0 +1,1295 @@
+-- The whole database. It equals what the migrations make (a test compares them).
+--
+-- Each table's comment names its one writer service. Growing tables begin their primary key with
+-- shard_key: the 31 bits of Kafka's murmur2 of the customer's ref, which every ref of the
+-- customer's rows carries too, so it is computed and never looked up. Small tables are keyed by
+-- tenant. Money and quantities are numeric without a scale: what is written is kept digit for
+-- digit; two-sided checks keep NaN and the infinities out.
+
+-- ---------------------------------------------------------------- tenants and who may call
+
+CREATE TABLE tenant (
+    tenant_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_ref uuid NOT NULL UNIQUE,
+    name text NOT NULL,
+    default_entity_id integer,
+    next_contract_number bigint NOT NULL DEFAULT 1 CHECK (next_contract_number > 0),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE tenant IS 'Writer: gateway. One installation may serve several tenants.';
+
+CREATE TABLE reference_version (
+    tenant_id integer PRIMARY KEY REFERENCES tenant,
+    version bigint NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE reference_version IS
+'Writer: gateway, by trigger. Counts the changes of a tenant''s reference data, so that a process
+that missed a notice notices; the row lock makes the versions commit in order.';
+
+CREATE FUNCTION stamp_reference_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO reference_version (tenant_id, version) VALUES (NEW.tenant_id, 1)
+    ON CONFLICT (tenant_id) DO UPDATE SET version = reference_version.version + 1
+    RETURNING version INTO NEW.reference_version;
+    PERFORM pg_notify('meterline_reference', NEW.tenant_id || ':' || NEW.reference_version);
+    RETURN NEW;
+END $$;
+
+CREATE TABLE tenant_setting (
+    tenant_id integer PRIMARY KEY REFERENCES tenant,
+    refuses_unknown_fields boolean NOT NULL DEFAULT false,
+    age_days_max integer CHECK (age_days_max BETWEEN 1 AND 36525),
+    closing_grace_seconds integer CHECK (closing_grace_seconds BETWEEN 0 AND 5184000),
+    closing_waits boolean NOT NULL DEFAULT false,
+    reference_version bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE tenant_setting IS
+'Writer: gateway. What a tenant has chosen; a tenant without a row has the defaults. age_days_max:
+how old an event may be when it comes, null for any age. closing_grace_seconds: how long after its
+end a period closes by itself, null for the rater''s own; closing_waits: not while the customer has
+dead letters or amendments that nobody has settled.';
+CREATE TRIGGER tenant_setting_version BEFORE INSERT OR UPDATE ON tenant_setting
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE entity (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    entity_id integer GENERATED ALWAYS AS IDENTITY,
+    entity_ref uuid NOT NULL UNIQUE,
+    name text NOT NULL,
+    legal_name text NOT NULL,
+    email text,
+    registration_number text,
+    timezone text NOT NULL,
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    net_terms text NOT NULL DEFAULT '30',
+    document_number_format text NOT NULL DEFAULT 'INV-{year}-{number:03}',
+    details jsonb NOT NULL DEFAULT '{}',
+    reference_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, entity_id)
+);
+COMMENT ON TABLE entity IS
+'Writer: gateway. A legal entity that issues documents. details holds address, phone and billing
+details as the API shows them; net_terms is days or DUE_UPON_RECEIPT.';
+CREATE UNIQUE INDEX entity_name ON entity (tenant_id, lower(name));
+CREATE INDEX entity_reference_version ON entity (tenant_id, reference_version);
+CREATE TRIGGER entity_version BEFORE INSERT OR UPDATE ON entity
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+ALTER TABLE tenant ADD FOREIGN KEY (tenant_id, default_entity_id) REFERENCES entity;
+
+CREATE TABLE api_key (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    api_key_ref uuid NOT NULL,
+    api_key text NOT NULL,
+    password_hash text NOT NULL,
+    next_password_hash text,
+    password_number integer NOT NULL DEFAULT 1,
+    scopes text[] NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    reference_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, api_key_ref)
+);
+COMMENT ON TABLE api_key IS
+'Writer: gateway. Hashes are argon2id in PHC form, or SHA-256 of a password that we generated.
+password_number counts the passwords that were first: a token names the one it was got with.
+During a rotation next_password_hash is good, too. A deleted key gives its name back.';
+CREATE UNIQUE INDEX api_key_name ON api_key (api_key) WHERE revoked_at IS NULL;
+CREATE INDEX api_key_reference_version ON api_key (tenant_id, reference_version);
+CREATE TRIGGER api_key_version BEFORE INSERT OR UPDATE ON api_key
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE api_key_use (
+    tenant_id integer NOT NULL,
+    api_key_ref uuid NOT NULL,
+    last_used_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, api_key_ref),
+    FOREIGN KEY (tenant_id, api_key_ref) REFERENCES api_key
+) WITH (fillfactor = 50);
+COMMENT ON TABLE api_key_use IS
+'Writer: gateway. When a key was last used, to ten seconds; apart from api_key, whose every change
+is news to each process.';
+
+CREATE TABLE revoked_token (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    token_id uuid NOT NULL,
+    expires_at timestamptz NOT NULL,
+    reference_version bigint NOT NULL,
+    PRIMARY KEY (tenant_id, token_id)
+);
+COMMENT ON TABLE revoked_token IS
+'Writer: gateway. Access tokens that were logged out; a row is of no use once the token has expired.';
+CREATE INDEX revoked_token_reference_version ON revoked_token (tenant_id, reference_version);
+CREATE TRIGGER revoked_token_version BEFORE INSERT OR UPDATE ON revoked_token
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE admin_user (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    admin_ref uuid NOT NULL,
+    email text NOT NULL,
+    password_hash text NOT NULL,
+    scopes text[] NOT NULL,
+    revoked_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, admin_ref)
+);
+COMMENT ON TABLE admin_user IS
+'Writer: gateway. A person who looks after a tenant; password_hash as in api_key.';
+CREATE UNIQUE INDEX admin_user_email ON admin_user (lower(email)) WHERE revoked_at IS NULL;
+
+CREATE TABLE session (
+    tenant_id integer NOT NULL,
+    token_hash bytea NOT NULL,
+    admin_ref uuid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz,
+    PRIMARY KEY (token_hash),
+    FOREIGN KEY (tenant_id, admin_ref) REFERENCES admin_user
+);
+COMMENT ON TABLE session IS
+'Writer: gateway. An admin who is logged in; token_hash is SHA-256 of what the cookie holds.';
+CREATE INDEX session_admin ON session (tenant_id, admin_ref, expires_at);
+
+CREATE TABLE login_block (
+    tenant_id integer NOT NULL,
+    block_ref uuid NOT NULL,
+    address cidr,
+    account text,
+    note text,
+    made_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    PRIMARY KEY (tenant_id, block_ref),
+    CHECK (num_nonnulls(address, account) = 1)
+);
+COMMENT ON TABLE login_block IS
+'Writer: gateway. Addresses and accounts (in lower case) that may not log in to a tenant; tenant 0
+is the installation itself.';
+
+CREATE TABLE login_attempt (
+    subject bytea PRIMARY KEY,
+    failures integer NOT NULL DEFAULT 0,
+    failed_at timestamptz,
+    succeeded_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE login_attempt IS
+'Writer: gateway. How often logging in failed in a row, for an account (which may not exist), an
+address, and an account from an address; subject is SHA-256 of which.';
+CREATE INDEX login_attempt_age ON login_attempt (greatest(failed_at, succeeded_at));
+
+CREATE TABLE signing_key (
+    kid text PRIMARY KEY,
+    secret bytea NOT NULL CHECK (length(secret) >= 32),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    retired_at timestamptz
+);
+COMMENT ON TABLE signing_key IS
+'Writer: gateway. HS256 keys of access tokens. The newest signs once every process had the time to
+learn it; one stops verifying at retired_at, which a rotation sets to the end of the overlap.';
+
+CREATE TABLE idempotent_answer (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    key text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    fingerprint bytea NOT NULL,
+    status smallint NOT NULL,
+    content_type text NOT NULL,
+    body bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, key)
+);
+COMMENT ON TABLE idempotent_answer IS
+'Writer: gateway. What a request with an Idempotency-Key was answered, written in the transaction of
+what it did; kept for 30 days. fingerprint is SHA-256 over the request.';
+CREATE INDEX idempotent_answer_age ON idempotent_answer (tenant_id, created_at);
+
+CREATE TABLE audit_head (
+    tenant_id integer PRIMARY KEY,
+    number bigint NOT NULL DEFAULT 0,
+    hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex')
+);
+COMMENT ON TABLE audit_head IS
+'Writer: gateway, by trigger. Where each tenant''s chain of audit entries ends; its lock makes them
+follow one another. Tenant 0 is the installation itself.';
+
+CREATE TABLE audit_entry (
+    tenant_id integer NOT NULL,
+    number bigint NOT NULL,
+    entry text NOT NULL CHECK (entry IS JSON OBJECT),
+    hash bytea NOT NULL,
+    PRIMARY KEY (tenant_id, number)
+);
+COMMENT ON TABLE audit_entry IS
+'Writer: gateway. Who did what, from where, and what it was before and after, written in the
+transaction that did it. hash is SHA-256 over the hash before it, the number as 8 bytes, and the
+entry: none can be changed, taken out or put in between unnoticed.';
+
+-- When what an entry tells was done. It is written in UTC, so no setting changes what it means.
+CREATE FUNCTION audit_time(entry text) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+    SELECT (entry::jsonb ->> 'at')::timestamptz
+$$;
+CREATE INDEX audit_entry_time ON audit_entry (tenant_id, audit_time(entry));
+
+CREATE FUNCTION chain_audit_entry() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    head audit_head;
+BEGIN
+    INSERT INTO audit_head (tenant_id) VALUES (NEW.tenant_id) ON CONFLICT DO NOTHING;
+    SELECT * INTO head FROM audit_head WHERE tenant_id = NEW.tenant_id FOR UPDATE;
+    NEW.number := head.number + 1;
+    NEW.hash := sha256(head.hash || int8send(NEW.number) || convert_to(NEW.entry, 'UTF8'));
+    UPDATE audit_head SET number = NEW.number, hash = NEW.hash WHERE tenant_id = NEW.tenant_id;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER audit_entry_chained BEFORE INSERT ON audit_entry
+FOR EACH ROW EXECUTE FUNCTION chain_audit_entry();
+
+CREATE FUNCTION keep_audit_entry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log is only added to' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER audit_entry_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
+FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_entry();
+
+-- ---------------------------------------------------------------- customers, meters, prices
+
+CREATE TABLE customer (
+    shard_key integer NOT NULL CHECK (shard_key >= 0),
+    customer_id integer GENERATED ALWAYS AS IDENTITY,
+    customer_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    entity_id integer NOT NULL,
+    name text NOT NULL,
+    legal_name text,
+    email text NOT NULL,
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    tax numeric CHECK (tax BETWEEN 0 AND 1000),
+    net_terms text,
+    external_id text,
+    details jsonb NOT NULL DEFAULT '{}',
+    reference_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, customer_id),
+    UNIQUE (shard_key, customer_ref),
+    FOREIGN KEY (tenant_id, entity_id) REFERENCES entity
+);
+COMMENT ON TABLE customer IS
+'Writer: gateway. details holds phone, addresses, billing details and settings as the API shows
+them; tax is percent; net_terms is days, DUE_UPON_RECEIPT or DUE_UPON_USAGE.';
+CREATE INDEX customer_name ON customer (tenant_id, lower(name));
+CREATE INDEX customer_reference_version ON customer (tenant_id, reference_version);
+CREATE TRIGGER customer_version BEFORE INSERT OR UPDATE ON customer
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE meter (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    meter_id integer GENERATED ALWAYS AS IDENTITY,
+    usage_product_ref uuid NOT NULL UNIQUE,
+    name text NOT NULL,
+    unit text,
+    aggregation text NOT NULL CHECK (aggregation IN (
+        'SUM', 'COUNT', 'MAX', 'LAST', 'AVERAGE', 'RUNNING_AVERAGE', 'TIME_WEIGHTED', 'UNIQUE')),
+    unique_key text,
+    formula text,
+    reference_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, meter_id),
+    CHECK ((aggregation = 'UNIQUE') = (unique_key IS NOT NULL)),
+    CHECK (formula IS NULL OR aggregation NOT IN ('COUNT', 'UNIQUE'))
+);
+COMMENT ON TABLE meter IS
+'Writer: gateway. What is measured (a usage product) and how it adds up. unique_key: the key of
+additional data whose different values a UNIQUE one counts. formula: what makes the billable
+quantity of an event, null where that is its quantity; it never changes, as events were accepted by
+it.';
+CREATE UNIQUE INDEX meter_name ON meter (tenant_id, lower(name));
+CREATE INDEX meter_reference_version ON meter (tenant_id, reference_version);
+CREATE TRIGGER meter_version BEFORE INSERT OR UPDATE ON meter
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE usage_format (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    format_id integer GENERATED ALWAYS AS IDENTITY,
+    format_ref uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    definition text CHECK (definition IS JSON OBJECT),
+    deleted_at timestamptz,
+    reference_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, format_id),
+    CHECK (definition IS NOT NULL OR deleted_at IS NULL)
+);
+COMMENT ON TABLE usage_format IS
+'Writer: gateway. How a tenant''s own fields become those of a usage event. definition is null for
+the format that every tenant has from the beginning: it takes the API''s fields as they are, and is
+never changed. A deleted format gives its name back.';
+CREATE UNIQUE INDEX usage_format_name ON usage_format (tenant_id, lower(name))
+WHERE deleted_at IS NULL;
+CREATE INDEX usage_format_reference_version ON usage_format (tenant_id, reference_version);
+CREATE TRIGGER usage_format_version BEFORE INSERT OR UPDATE ON usage_format
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE FUNCTION add_default_format() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage_format (tenant_id, name) VALUES (NEW.tenant_id, 'Default Format');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tenant_default_format AFTER INSERT ON tenant
+FOR EACH ROW EXECUTE FUNCTION add_default_format();
+
+CREATE TABLE product (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    product_id integer GENERATED ALWAYS AS IDENTITY,
+    product_ref uuid NOT NULL UNIQUE,
+    name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, product_id)
+);
+COMMENT ON TABLE product IS 'Writer: gateway. What is sold.';
+CREATE UNIQUE INDEX product_name ON product (tenant_id, lower(name));
+
+CREATE TABLE pricing (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    pricing_id integer GENERATED ALWAYS AS IDENTITY,
+    pricing_ref uuid NOT NULL UNIQUE,
+    product_id integer NOT NULL,
+    name text NOT NULL,
+    minimum_fee numeric CHECK (minimum_fee BETWEEN 0 AND 1e20),
+    is_published boolean NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, pricing_id),
+    FOREIGN KEY (tenant_id, product_id) REFERENCES product
+);
+COMMENT ON TABLE pricing IS 'Writer: gateway. One immutable price list of a product once published.';
+
+CREATE TABLE pricing_line (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    pricing_line_id integer GENERATED ALWAYS AS IDENTITY,
+    line_item_ref uuid NOT NULL UNIQUE,
+    pricing_id integer NOT NULL,
+    position smallint NOT NULL,
+    item text NOT NULL,
+    meter_id integer,
+    price jsonb NOT NULL,
+    PRIMARY KEY (tenant_id, pricing_line_id),
+    UNIQUE (tenant_id, pricing_id, position),
+    FOREIGN KEY (tenant_id, pricing_id) REFERENCES pricing,
+    FOREIGN KEY (tenant_id, meter_id) REFERENCES meter
+);
+COMMENT ON TABLE pricing_line IS
+'Writer: gateway. A line item and its price (decimals as strings); this row is the price version
+that charges, cuts and document lines name, so it is never changed.';
+
+-- ---------------------------------------------------------------- contracts
+
+CREATE TABLE contract (
+    shard_key integer NOT NULL CHECK (shard_key >= 0),
+    contract_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    customer_id integer NOT NULL,
+    contract_number bigint NOT NULL,
+    po_number text,
+    invoice_mode text NOT NULL CHECK (invoice_mode IN ('COLLECTIVE', 'PER_PRODUCT')),
+    closing text NOT NULL CHECK (closing IN ('AUTOMATIC', 'MANUAL')),
+    closes_after timestamptz,
+    state text NOT NULL CHECK (state IN ('ACTIVE')),
+    reference_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, contract_ref),
+    FOREIGN KEY (shard_key, customer_id) REFERENCES customer
+);
+COMMENT ON TABLE contract IS
+'Writer: gateway. closes_after: of an AUTOMATIC contract, the periods that had ended by then wait
+for a call as those of a MANUAL one do; null: none does.';
+CREATE UNIQUE INDEX contract_number ON contract (tenant_id, contract_number, shard_key);
+CREATE INDEX contract_customer ON contract (shard_key, customer_id);
+CREATE INDEX contract_news ON contract (tenant_id, reference_version);
+CREATE TRIGGER contract_version BEFORE INSERT OR UPDATE ON contract
+FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE contract_product (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    contract_ref uuid NOT NULL,
+    position smallint NOT NULL,
+    document_group smallint NOT NULL,
+    pricing_id integer NOT NULL,
+    entity_id integer NOT NULL,
+    currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    timezone text NOT NULL,
+    billing_start_date date NOT NULL,
+    billing_end_date date,
+    cycle_unit text NOT NULL CHECK (cycle_unit IN ('ONE_TIME', 'MONTHLY', 'QUARTERLY', 'YEARLY')),
+    cycle_length smallint NOT NULL CHECK (cycle_length BETWEEN 1 AND 120),
+    issue_day date,
+    payment_time text NOT NULL CHECK (payment_time IN ('BEFORE_USE', 'DURING_USE', 'AFTER_USE')),
+    tax numeric NOT NULL CHECK (tax BETWEEN 0 AND 1000),
+    discount numeric NOT NULL CHECK (discount BETWEEN 0 AND 100),
+    net_terms text NOT NULL,
+    minimum_fee numeric CHECK (minimum_fee BETWEEN 0 AND 1e20),
+    note text,
+    details jsonb NOT NULL DEFAULT '{}',
+    commitments jsonb NOT NULL DEFAULT '[]',
+    credits jsonb NOT NULL DEFAULT '[]',
+    CHECK (billing_start_date <= billing_end_date),
+    PRIMARY KEY (shard_key, contract_product_ref),
+    UNIQUE (shard_key, contract_ref, position),
+    FOREIGN KEY (shard_key, contract_ref) REFERENCES contract
+);
+COMMENT ON TABLE contract_product IS
+'Writer: gateway. A pricing sold under terms. billing_end_date is the last day in force; the dates
+are local days of timezone (the entity''s when the contract was made); products of one
+document_group whose periods are issued on the same day share a document; details holds the
+billing details of payment. commitments and credits are as the API takes them, numbers as texts;
+a credit is known by its place in the list.';
+
+CREATE TABLE contract_line (
+    shard_key integer NOT NULL,
+    contract_line_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    contract_product_ref uuid NOT NULL,
+    position smallint NOT NULL,
+    pricing_line_id integer NOT NULL,
+    PRIMARY KEY (shard_key, contract_line_ref),
+    UNIQUE (shard_key, contract_product_ref, position),
+    FOREIGN KEY (shard_key, contract_product_ref) REFERENCES contract_product,
+    FOREIGN KEY (tenant_id, pricing_line_id) REFERENCES pricing_line
+);
+COMMENT ON TABLE contract_line IS 'Writer: gateway. A line item that the contract names.';
+
+CREATE TABLE partition_change (
+    partition integer NOT NULL,
+    reference_version bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('CONTRACT', 'CLOSE')),
+    shard_key integer NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    customer_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    recorded_offset bigint NOT NULL,
+    close_through date CHECK ((kind = 'CLOSE') = (close_through IS NOT NULL)),
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (partition, reference_version)
+);
+COMMENT ON TABLE partition_change IS
+'Writer: gateway. What the owner of a partition has to do: CONTRACT, rate the customer''s usage
+with an offset below recorded_offset by a contract now in force; CLOSE, close the contract''s
+periods that end by close_through. The writer holds the row of rater_partition, so the versions
+are dense and recorded_offset is exact.';
+CREATE INDEX partition_change_contract ON partition_change (shard_key, contract_ref);
+
+-- ---------------------------------------------------------------- the log and its rating
+
+CREATE TABLE event_log (
+    log_id uuid PRIMARY KEY,
+    topic text NOT NULL UNIQUE,
+    partitions integer NOT NULL CHECK (partitions BETWEEN 1 AND 4096),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE event_log IS
+'Writer: migrate. The identity of a topic of usage events, made with the topic; the number of its
+partitions never changes.';
+
+CREATE TABLE rater_partition (
+    partition integer PRIMARY KEY,
+    log_id uuid NOT NULL REFERENCES event_log,
+    first_offset bigint NOT NULL DEFAULT 0,
+    next_offset bigint NOT NULL DEFAULT 0,
+    steps bigint NOT NULL DEFAULT 0,
+    reference_version bigint NOT NULL DEFAULT 0,
+    changes_seen bigint NOT NULL DEFAULT 0,
+    rated bigint NOT NULL DEFAULT 0 CHECK (rated >= 0),
+    unrated bigint NOT NULL DEFAULT 0 CHECK (unrated >= 0),
+    duplicates bigint NOT NULL DEFAULT 0 CHECK (duplicates >= 0),
+    conflicts bigint NOT NULL DEFAULT 0 CHECK (conflicts >= 0),
+    amendments bigint NOT NULL DEFAULT 0 CHECK (amendments >= 0),
+    dead_letters bigint NOT NULL DEFAULT 0 CHECK (dead_letters >= 0),
+    skipped bigint NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+    last_record_offset bigint,
+    last_record_digest bytea,
+    archived_below integer NOT NULL DEFAULT 0,
+    archived_until timestamptz NOT NULL DEFAULT '2000-01-01T00:00:00Z',
+    CHECK (next_offset - first_offset
+        = rated + unrated + duplicates + conflicts + amendments + dead_letters + skipped)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE rater_partition IS
+'Writer: rater (reference_version alone is raised by the gateway, under the row''s lock). Where
+rating stands in a partition of the log, in the transaction of the totals. steps counts the
+owner''s transactions: a writer that expects another value has lost the partition. The check is
+the conservation of events. The digest of the last rated record tells a recreated topic.
+archived_below: the first month that is taken, earlier ones have left the database or are about to.
+archived_until: the end of that, and of every billing period that reaches into it: nothing before is
+taken (meterline archive raises both, and reference_version, under the row''s lock).';
+
+CREATE TABLE rater_member (
+    member text PRIMARY KEY,
+    partitions integer[] NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE rater_member IS
+'Writer: rater. The processes that rate, and which partitions each takes care of until expires_at.
+It spreads the work and nothing else: what keeps two owners apart is the fence in rater_partition.';
+
+CREATE TABLE skipped_range (
+    partition integer NOT NULL,
+    first_offset bigint NOT NULL,
+    end_offset bigint NOT NULL CHECK (end_offset > first_offset),
+    PRIMARY KEY (partition, first_offset)
+);
+COMMENT ON TABLE skipped_range IS
+'Writer: rater. Offsets that hold no readable record (control or aborted ones of transactional
+producers): half-open ranges, so that they can be read again and proved empty.';
+
+CREATE TABLE usage_event (
+    event_ref uuid NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    fingerprint bigint NOT NULL,
+    rated_at bigint NOT NULL,
+    origin_offset bigint NOT NULL,
+    shard_key integer NOT NULL,
+    tenant_id integer NOT NULL,
+    customer_id integer NOT NULL,
+    meter_id integer NOT NULL,
+    origin_partition smallint NOT NULL,
+    quantity numeric NOT NULL CHECK (quantity BETWEEN -1e38 AND 1e38),
+    additional_data text,
+    PRIMARY KEY (shard_key, event_ref)
+) PARTITION BY RANGE (event_ref);
+COMMENT ON TABLE usage_event IS
+'Writer: rater. Every accepted event once, never updated; one partition a month, on the month''s
+bits of event_ref. rated_at is the offset at which it was rated, origin the place in the log that
+first named it; additional_data is JSON text as sent. Wide columns first: no padding.';
+
+CREATE FUNCTION usage_month_bound(month integer) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT (lpad(to_hex(month), 3, '0') || '00000-0000-0000-0000-000000000000')::uuid
+$$;
+
+CREATE TABLE archived_month (
+    month integer PRIMARY KEY CHECK (month >= 0),
+    events bigint NOT NULL CHECK (events >= 0),
+    file_name text NOT NULL,
+    file_bytes bigint NOT NULL,
+    file_sha256 bytea NOT NULL CHECK (octet_length(file_sha256) = 32),
+    archived_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE archived_month IS
+'Writer: deploy (meterline archive). Months of usage_event that have left for a Parquet file each,
+in their order; months are counted from January 2000. Their versions and all that is made of them
+stay.';
+
+CREATE TABLE archived_usage (
+    shard_key integer NOT NULL,
+    customer_id integer NOT NULL,
+    meter_id integer NOT NULL,
+    month integer NOT NULL REFERENCES archived_month,
+    tenant_id integer NOT NULL,
+    events bigint NOT NULL CHECK (events > 0),
+    PRIMARY KEY (shard_key, customer_id, meter_id, month)
+);
+COMMENT ON TABLE archived_usage IS
+'Writer: deploy (meterline archive). Of which customers and meters there are events in an archive:
+a contract that would have to rate them comes too late.';
+
+CREATE FUNCTION ensure_usage_month(month integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    -- Months are counted from January 2000; the table's name says the month as people do.
+    name text := 'usage_event_' || to_char(date '2000-01-01' + make_interval(months => month),
+                                           'YYYY_MM');
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('ensure_usage_month'));
+    IF to_regclass(name) IS NULL
+       AND NOT EXISTS (SELECT FROM archived_month a WHERE a.month = ensure_usage_month.month) THEN
+        EXECUTE format('CREATE TABLE %I (LIKE usage_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+                       name);
+        -- Attaching takes a weaker lock than CREATE TABLE ... PARTITION OF: rating goes on.
+        EXECUTE format('ALTER TABLE usage_event ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       name, usage_month_bound(month), usage_month_bound(month + 1));
+    END IF;
+END $$;
+
+CREATE TABLE usage_event_version (
+    shard_key integer NOT NULL,
+    event_ref uuid NOT NULL,
+    rated_at bigint NOT NULL,
+    origin_offset bigint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    origin_partition smallint NOT NULL,
+    tenant_id integer NOT NULL,
+    customer_id integer NOT NULL,
+    meter_id integer NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('UPDATE', 'DELETE')),
+    quantity numeric NOT NULL CHECK (quantity BETWEEN -1e38 AND 1e38),
+    additional_data text,
+    note text,
+    made_by text,
+    PRIMARY KEY (shard_key, event_ref, rated_at),
+    UNIQUE (shard_key, origin_partition, origin_offset)
+);
+COMMENT ON TABLE usage_event_version IS
+'Writer: rater. Every amendment that was applied, never updated: the whole event as it is after it
+(of a DELETE: as it was). The event counts as its version with the greatest rated_at says, and not
+at all once that is a DELETE. rated_at is the amendment''s own offset, origin its first place in the
+log, recorded_at the log''s append time; made_by is who asked for it.';
+CREATE FUNCTION keep_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a version of an event is never changed' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER usage_event_version_kept BEFORE UPDATE OR DELETE ON usage_event_version
+FOR EACH ROW EXECUTE FUNCTION keep_version();
+CREATE INDEX usage_event_version_time ON usage_event_version (shard_key, customer_id, occurred_at);
+
+CREATE TABLE pending_amendment (
+    shard_key integer NOT NULL,
+    event_ref uuid NOT NULL,
+    record_offset bigint NOT NULL,
+    partition integer NOT NULL,
+    tenant_id integer NOT NULL,
+    record_key bytea NOT NULL,
+    value bytea NOT NULL,
+    appended_at timestamptz NOT NULL,
+    origin_partition integer,
+    origin_offset bigint,
+    CHECK ((origin_partition IS NULL) = (origin_offset IS NULL)),
+    PRIMARY KEY (shard_key, event_ref, record_offset)
+);
+COMMENT ON TABLE pending_amendment IS
+'Writer: rater. Amendments whose event has not come yet: applied in the order of the log when it
+does, dead letters when it does not in time. event_ref is as the amendment names it; the other
+columns are those of dead_letter.';
+CREATE INDEX pending_amendment_order ON pending_amendment (partition, record_offset);
+
+CREATE TABLE unrated_usage (
+    shard_key integer NOT NULL,
+    event_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    customer_id integer NOT NULL,
+    meter_id integer NOT NULL,
+    PRIMARY KEY (shard_key, event_ref)
+);
+COMMENT ON TABLE unrated_usage IS
+'Writer: rater. Accepted events that no contract line covers yet; a back-fill takes them out.';
+
+CREATE TABLE usage_conflict (
+    shard_key integer NOT NULL,
+    event_ref uuid NOT NULL,
+    partition integer NOT NULL,
+    record_offset bigint NOT NULL,
+    tenant_id integer NOT NULL,
+    customer_id integer NOT NULL,
+    value bytea NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, event_ref, partition, record_offset)
+);
+COMMENT ON TABLE usage_conflict IS
+'Writer: rater. A key used again with other content: the first event counts, this one is kept for
+people to see.';
+
+CREATE TABLE dead_letter (
+    shard_key integer NOT NULL,
+    partition integer NOT NULL,
+    record_offset bigint NOT NULL,
+    tenant_id integer,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    record_key bytea,
+    value bytea,
+    appended_at timestamptz NOT NULL,
+    origin_partition integer,
+    origin_offset bigint,
+    CHECK ((origin_partition IS NULL) = (origin_offset IS NULL)),
+    PRIMARY KEY (shard_key, partition, record_offset)
+);
+COMMENT ON TABLE dead_letter IS
+'Writer: rater. Records that can''t be rated, with the reason. shard_key is the hash of the
+record''s key, whatever it is (0 without one). tenant_id is known when the record names a tenant.
+origin is the place of the dead letter that this one is a retry of, when it is.';
+CREATE INDEX dead_letter_place ON dead_letter (partition, record_offset);
+CREATE INDEX dead_letter_tenant ON dead_letter (tenant_id, partition, record_offset);
+
+CREATE TABLE dead_letter_retry (
+    shard_key integer NOT NULL,
+    partition integer NOT NULL,
+    record_offset bigint NOT NULL,
+    retry_partition integer NOT NULL,
+    retry_offset bigint NOT NULL,
+    tenant_id integer,
+    retried_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, partition, record_offset, retry_partition, retry_offset)
+);
+COMMENT ON TABLE dead_letter_retry IS
+'Writer: gateway. A dead letter sent again, and the place in the log that it got.';
+
+CREATE TABLE partition_task (
+    partition integer NOT NULL,
+    reference_version bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('CONTRACT', 'CLOSE')),
+    state text NOT NULL CHECK (state IN ('PENDING', 'DONE')),
+    shard_key integer NOT NULL,
+    tenant_id integer NOT NULL,
+    customer_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    end_offset bigint,
+    cursor_ref uuid,
+    events_rated bigint NOT NULL DEFAULT 0,
+    periods_closed integer NOT NULL DEFAULT 0,
+    finished_at timestamptz,
+    PRIMARY KEY (partition, reference_version)
+);
+COMMENT ON TABLE partition_task IS
+'Writer: rater. How far the owner has got with a partition_change of the same key. end_offset: a
+back-fill''s first offset that the live loop rates, or the end of the log that a closing waits for.';
+CREATE INDEX partition_task_pending ON partition_task (partition, reference_version)
+WHERE state = 'PENDING';
+
+CREATE TABLE billing_period (
+    shard_key integer NOT NULL,
+    period_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    period_index integer NOT NULL,
+    start_at timestamptz NOT NULL,
+    end_at timestamptz NOT NULL,
+    start_date date NOT NULL,
+    end_date date NOT NULL,
+    full_start_date date NOT NULL,
+    full_end_date date NOT NULL,
+    issue_date date NOT NULL,
+    is_partial boolean NOT NULL,
+    last_cut_number integer NOT NULL DEFAULT 0,
+    CHECK (start_at < end_at AND start_date < end_date),
+    PRIMARY KEY (shard_key, period_ref),
+    UNIQUE (shard_key, contract_product_ref, start_at)
+);
+COMMENT ON TABLE billing_period IS
+'Writer: rater. A concrete period of a contract product, half-open; its instants are fixed when it
+is made. full_* are the bounds of the whole cycle that a partial period is a piece of. It is
+closed when last_cut_number is above 0.';
+
+CREATE TABLE charge (
+    shard_key integer NOT NULL,
+    charge_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    period_ref uuid NOT NULL,
+    contract_line_ref uuid NOT NULL,
+    pricing_line_id integer NOT NULL,
+    cell text NOT NULL DEFAULT '',
+    quantity numeric NOT NULL CHECK (quantity BETWEEN -1e56 AND 1e56),
+    event_count bigint NOT NULL CHECK (event_count >= 0),
+    amount numeric NOT NULL CHECK (amount BETWEEN -1e100 AND 1e100),
+    exact_quantity text,
+    progress text,
+    PRIMARY KEY (shard_key, charge_ref)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE charge IS
+'Writer: rater. What a line has cost so far in a period: the total is the fact, the amount
+(unrounded) derived from it. cell tells the charges of a matrix price apart. exact_quantity: the
+quantity as a fraction where its digits never end, null where quantity is exact. progress: how far
+an aggregation other than SUM and COUNT has got (its numerator; the time, the ref and the value of
+its last event), null for these.';
+CREATE INDEX charge_period ON charge (shard_key, period_ref);
+
+CREATE TABLE charge_value (
+    shard_key integer NOT NULL,
+    charge_ref uuid NOT NULL,
+    value_digest uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    event_count bigint NOT NULL CHECK (event_count > 0),
+    PRIMARY KEY (shard_key, charge_ref, value_digest)
+);
+COMMENT ON TABLE charge_value IS
+'Writer: rater. The different values that a UNIQUE charge has met, and how many events have each;
+the digest is over the value as text.';
+
+CREATE TABLE period_cut (
+    shard_key integer NOT NULL,
+    period_ref uuid NOT NULL,
+    cut_number integer NOT NULL CHECK (cut_number > 0),
+    tenant_id integer NOT NULL,
+    partition integer NOT NULL,
+    cut_offset bigint NOT NULL,
+    dead_letters integer NOT NULL DEFAULT 0,
+    waiting_amendments integer NOT NULL DEFAULT 0,
+    cut_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, period_ref, cut_number),
+    FOREIGN KEY (shard_key, period_ref) REFERENCES billing_period
+);
+COMMENT ON TABLE period_cut IS
+'Writer: rater. A closing of a period: it holds the events rated below cut_offset. What was not
+settled of the customer at that moment: dead letters since the period''s start that nobody had sent
+again, and amendments that waited for their events.';
+CREATE INDEX period_cut_order ON period_cut (cut_at);
+
+CREATE TABLE closing_schedule (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    partition integer NOT NULL,
+    customer_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    end_at timestamptz NOT NULL,
+    look_at timestamptz NOT NULL,
+    is_held boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (shard_key, contract_product_ref)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE closing_schedule IS
+'Writer: rater. The first period that each contract product closes by itself: it ends at end_at.
+The owner looks at it when the grace after look_at is over, which is the period''s end, or later
+while it is held by what is not settled.';
+CREATE INDEX closing_schedule_order ON closing_schedule (partition, tenant_id, look_at);
+CREATE INDEX closing_schedule_contract ON closing_schedule (shard_key, contract_ref);
+
+CREATE TABLE late_period (
+    shard_key integer NOT NULL,
+    period_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    partition integer NOT NULL,
+    since timestamptz NOT NULL,
+    waits_for_call boolean NOT NULL,
+    PRIMARY KEY (shard_key, period_ref)
+);
+COMMENT ON TABLE late_period IS
+'Writer: rater. A closed period whose charges have moved since its last cut, and since when; the
+next cut takes it out. waits_for_call: its contract is MANUAL.';
+CREATE INDEX late_period_order ON late_period (partition, since) WHERE NOT waits_for_call;
+
+CREATE TABLE charge_cut (
+    shard_key integer NOT NULL,
+    period_ref uuid NOT NULL,
+    cut_number integer NOT NULL,
+    contract_line_ref uuid NOT NULL,
+    cell text NOT NULL DEFAULT '',
+    tenant_id integer NOT NULL,
+    charge_ref uuid NOT NULL,
+    pricing_line_id integer NOT NULL,
+    quantity numeric NOT NULL,
+    event_count bigint NOT NULL,
+    amount numeric NOT NULL,
+    exact_quantity text,
+    events_digest bytea,
+    PRIMARY KEY (shard_key, period_ref, cut_number, contract_line_ref, cell),
+    FOREIGN KEY (shard_key, period_ref, cut_number) REFERENCES period_cut
+);
+COMMENT ON TABLE charge_cut IS
+'Writer: rater. A line''s total, amount and price version at a cut; never changed after.
+events_digest is the SHA-256 of the canonical list of the events in it; it is added once, and null
+where no events feed the line.';
+
+CREATE TABLE undigested_cut (
+    shard_key integer NOT NULL,
+    period_ref uuid NOT NULL,
+    cut_number integer NOT NULL,
+    tenant_id integer NOT NULL,
+    partition integer NOT NULL,
+    PRIMARY KEY (shard_key, period_ref, cut_number),
+    FOREIGN KEY (shard_key, period_ref, cut_number) REFERENCES period_cut
+);
+COMMENT ON TABLE undigested_cut IS
+'Writer: rater. A cut whose lines have no digests yet; the transaction that adds them takes the row
+out and tells of the cut.';
+CREATE INDEX undigested_cut_order ON undigested_cut (partition, shard_key, period_ref);
+
+CREATE TABLE rater_outbox (
+    shard_key integer NOT NULL,
+    outbox_id bigint GENERATED ALWAYS AS IDENTITY,
+    topic text NOT NULL,
+    record_key bytea NOT NULL,
+    value bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, outbox_id)
+);
+COMMENT ON TABLE rater_outbox IS
+'Writer: rater. Records to publish; a row is deleted once Kafka has acknowledged it. topic is
+without the installation''s prefix.';
+CREATE INDEX rater_outbox_order ON rater_outbox (outbox_id);
+
+-- ---------------------------------------------------------------- uploads
+
+CREATE TABLE upload (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    upload_id integer GENERATED ALWAYS AS IDENTITY,
+    upload_ref uuid NOT NULL UNIQUE,
+    key text NOT NULL CHECK (length(key) BETWEEN 1 AND 200),
+    options text NOT NULL,
+    header text[] NOT NULL,
+    state text NOT NULL CHECK (state IN ('RUNNING', 'COMPLETED', 'ABORTED')),
+    run integer NOT NULL DEFAULT 1,
+    row_count bigint NOT NULL DEFAULT 0,
+    accepted bigint NOT NULL DEFAULT 0,
+    rejected bigint NOT NULL DEFAULT 0,
+    rejected_kept integer NOT NULL DEFAULT 0,
+    rejected_bytes integer NOT NULL DEFAULT 0,
+    names_differing bigint NOT NULL DEFAULT 0,
+    reasons jsonb NOT NULL DEFAULT '{}',
+    digest bytea,
+    problem text CHECK (problem IS JSON OBJECT),
+    made_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    touched_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    PRIMARY KEY (tenant_id, upload_id),
+    UNIQUE (tenant_id, key),
+    CHECK (row_count = accepted + rejected)
+);
+COMMENT ON TABLE upload IS
+'Writer: gateway. A file of usage: how it is read, and how far. The first row_count rows have their
+outcomes; digest is SHA-256 over the header and them. key names the upload and is part of its rows''
+keys. run counts the requests that brought the file: only the last one writes. problem is what ended
+it before its end.';
+
+CREATE TABLE upload_rejection (
+    tenant_id integer NOT NULL,
+    upload_id integer NOT NULL,
+    row_number bigint NOT NULL,
+    line bigint NOT NULL,
+    cells text[],
+    problems text NOT NULL CHECK (problems IS JSON ARRAY),
+    rejected_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, upload_id, row_number),
+    FOREIGN KEY (tenant_id, upload_id) REFERENCES upload
+);
+COMMENT ON TABLE upload_rejection IS
+'Writer: gateway. A row of an upload that was rejected, as it was; the first ones of an upload are
+kept, for 30 days.';
+CREATE INDEX upload_rejection_age ON upload_rejection (tenant_id, rejected_at);
+
+-- ---------------------------------------------------------------- documents
+
+CREATE TABLE document_sequence (
+    tenant_id integer NOT NULL,
+    entity_id integer NOT NULL,
+    series text NOT NULL,
+    next_number bigint NOT NULL DEFAULT 1 CHECK (next_number > 0),
+    PRIMARY KEY (tenant_id, entity_id, series),
+    FOREIGN KEY (tenant_id, entity_id) REFERENCES entity
+);
+COMMENT ON TABLE document_sequence IS
+'Writer: invoicer. Numbers without a gap: taken last, in the transaction that issues.';
+
+CREATE TABLE document (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    customer_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    entity_id integer NOT NULL,
+    document_group smallint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('PERIOD', 'EVENT', 'ADJUSTMENT')),
+    parent_document_ref uuid CHECK ((parent_document_ref IS NULL) = (kind = 'PERIOD')),
+    accounting_event_type text NOT NULL
+    CHECK (accounting_event_type IN ('INVOICE', 'CREDIT', 'DEBIT')),
+    state text NOT NULL CHECK (state IN (
+        'DRAFT', 'UNDER_REVIEW', 'ISSUED', 'SENT', 'PARTIALLY_PAID', 'PAID', 'LATE',
+        'PAYMENT_FAILED', 'VOID', 'UNCOLLECTIBLE')),
+    series text,
+    number bigint,
+    document_number text,
+    number_in_contract integer,
+    total_in_contract numeric,
+    currency text NOT NULL,
+    net_terms text NOT NULL,
+    issue_date date NOT NULL,
+    due_date date,
+    issued_at timestamptz,
+    submission_date timestamptz,
+    paid_date date,
+    period_start date NOT NULL,
+    period_end date NOT NULL,
+    is_partial_period boolean NOT NULL,
+    sub_total numeric NOT NULL,
+    total_discount numeric NOT NULL,
+    total_tax numeric NOT NULL,
+    credits_amount numeric NOT NULL,
+    total numeric NOT NULL,
+    parties jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CHECK (total = sub_total - total_discount + total_tax - credits_amount),
+    CHECK ((state IN ('DRAFT', 'UNDER_REVIEW')) = (number IS NULL)),
+    PRIMARY KEY (shard_key, document_ref),
+    UNIQUE (shard_key, contract_ref, number_in_contract)
+);
+COMMENT ON TABLE document IS
+'Writer: invoicer. An invoice, credit or debit. period_end is the day after the last. parties is
+the customer, the entity and the billing details as they were when it was drafted; the issued
+document never follows later changes. An ADJUSTMENT is the difference between its parent as it would
+be drawn at later cuts and all that was issued for it before.';
+CREATE INDEX document_parent ON document (shard_key, parent_document_ref)
+WHERE parent_document_ref IS NOT NULL;
+CREATE INDEX document_listing ON document (tenant_id, issue_date, document_ref);
+CREATE INDEX document_number ON document (tenant_id, entity_id, series, number);
+
+CREATE TABLE document_product (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    position smallint NOT NULL,
+    tenant_id integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    period_ref uuid NOT NULL,
+    cut_number integer NOT NULL,
+    product_name text NOT NULL,
+    minimum_fee numeric NOT NULL,
+    sub_total numeric NOT NULL,
+    total numeric NOT NULL,
+    discount numeric NOT NULL,
+    discount_rate numeric NOT NULL,
+    tax_rate numeric NOT NULL,
+    true_ups jsonb NOT NULL DEFAULT '[]',
+    PRIMARY KEY (shard_key, document_ref, position),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_product IS
+'Writer: invoicer. discount is the amount of money, the rates are percent; minimum_fee is prorated
+already. true_ups is what each commitment came to, as the API answers it.';
+
+CREATE TABLE document_line (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    product_position smallint NOT NULL,
+    position smallint NOT NULL,
+    tenant_id integer NOT NULL,
+    line_item_ref uuid NOT NULL,
+    contract_line_ref uuid NOT NULL,
+    pricing_line_id integer NOT NULL,
+    charge_ref uuid,
+    item text NOT NULL,
+    model text NOT NULL,
+    quantity numeric NOT NULL,
+    unit_price numeric,
+    tiers jsonb,
+    amount numeric NOT NULL,
+    event_count bigint NOT NULL,
+    exact_quantity text,
+    events_digest bytea,
+    cell text NOT NULL DEFAULT '',
+    fees numeric,
+    PRIMARY KEY (shard_key, document_ref, product_position, position),
+    FOREIGN KEY (shard_key, document_ref, product_position) REFERENCES document_product
+);
+COMMENT ON TABLE document_line IS
+'Writer: invoicer. amount is rounded to the currency''s digits. tiers is what each tier came to, as
+the API answers it, numbers with every digit; null for a model without tiers. cell is as in
+charge_cut, or "fee" for what a fee of all cells adds or takes off. fees is what single events came
+to, unrounded, where the price is one of those.';
+
+CREATE FUNCTION keep_issued_document() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    -- What may still move once a document is issued: its way to the customer and its payment.
+    movable text[] := ARRAY['state', 'submission_date', 'due_date', 'paid_date'];
+BEGIN
+    IF OLD.state IN ('DRAFT', 'UNDER_REVIEW') THEN
+        RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    END IF;
+    IF TG_OP = 'DELETE' OR to_jsonb(OLD) - movable <> to_jsonb(NEW) - movable
+       OR NEW.state IN ('DRAFT', 'UNDER_REVIEW') THEN
+        RAISE EXCEPTION 'document % is issued and cannot be changed', OLD.document_ref
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER document_issued BEFORE UPDATE OR DELETE ON document
+FOR EACH ROW EXECUTE FUNCTION keep_issued_document();
+
+CREATE FUNCTION keep_issued_content() RETURNS trigger LANGUAGE plpgsql
+-- The rows of a statement are looked up by key, however the planner would guess their number.
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    issued uuid;
+BEGIN
+    SELECT d.document_ref INTO issued
+    FROM (SELECT DISTINCT shard_key, document_ref FROM changed) AS c
+    JOIN document d ON d.shard_key = c.shard_key AND d.document_ref = c.document_ref
+    WHERE d.state NOT IN ('DRAFT', 'UNDER_REVIEW') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'document % is issued and cannot be changed', issued
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION keep_issued_draw() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM document d
+        WHERE d.state NOT IN ('DRAFT', 'UNDER_REVIEW')
+          AND ((TG_OP <> 'INSERT' AND d.shard_key = OLD.shard_key
+                AND d.document_ref = OLD.document_ref)
+            OR (TG_OP <> 'DELETE' AND d.shard_key = NEW.shard_key
+                AND d.document_ref = NEW.document_ref))) THEN
+        RAISE EXCEPTION 'what an issued document has drawn cannot be changed'
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+
+-- Once a statement, not once a row: a batch writes thousands. An update is looked at from both
+-- sides, so that nothing can be moved out of an issued document, nor into one.
+DO $$
+DECLARE
+    content text;
+BEGIN
+    FOREACH content IN ARRAY ARRAY['document_product', 'document_line'] LOOP
+        EXECUTE format('CREATE TRIGGER %1$I AFTER INSERT ON %2$I REFERENCING NEW TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION keep_issued_content()',
+            content || '_added', content);
+        EXECUTE format('CREATE TRIGGER %1$I AFTER DELETE ON %2$I REFERENCING OLD TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION keep_issued_content()',
+            content || '_deleted', content);
+        EXECUTE format('CREATE TRIGGER %1$I AFTER UPDATE ON %2$I REFERENCING OLD TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION keep_issued_content()',
+            content || '_changed_from', content);
+        EXECUTE format('CREATE TRIGGER %1$I AFTER UPDATE ON %2$I REFERENCING NEW TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION keep_issued_content()',
+            content || '_changed_to', content);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION keep_cut() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a cut is never changed' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER period_cut_kept BEFORE UPDATE OR DELETE ON period_cut
+FOR EACH ROW EXECUTE FUNCTION keep_cut();
+CREATE TRIGGER charge_cut_kept BEFORE DELETE OR UPDATE OF
+    quantity, exact_quantity, event_count, amount, pricing_line_id, charge_ref ON charge_cut
+FOR EACH ROW EXECUTE FUNCTION keep_cut();
+-- A digest comes after its line, once.
+CREATE TRIGGER charge_cut_digest_kept BEFORE UPDATE OF events_digest ON charge_cut
+FOR EACH ROW WHEN (OLD.events_digest IS NOT NULL) EXECUTE FUNCTION keep_cut();
+
+CREATE TABLE credit_draw (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    period_index integer NOT NULL,
+    place smallint NOT NULL,
+    tenant_id integer NOT NULL,
+    document_ref uuid NOT NULL,
+    amount numeric NOT NULL CHECK (amount > 0),
+    PRIMARY KEY (shard_key, contract_product_ref, period_index, place),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE credit_draw IS
+'Writer: invoicer. What a document has drawn from the credit at a place of its contract product''s
+list, for one period; a draft''s are drawn anew with it, an issued document''s never change.';
+CREATE INDEX credit_draw_document ON credit_draw (shard_key, document_ref);
+CREATE TRIGGER credit_draw_kept BEFORE INSERT OR UPDATE OR DELETE ON credit_draw
+FOR EACH ROW EXECUTE FUNCTION keep_issued_draw();
+
+CREATE TABLE document_input (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    period_ref uuid NOT NULL,
+    trigger text NOT NULL CHECK (trigger IN (
+        'PERIOD_OPENED', 'ISSUE_DUE', 'PERIOD_CUT', 'EVENT_DUE')),
+    cut_number integer NOT NULL,
+    tenant_id integer NOT NULL,
+    document_ref uuid NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, contract_product_ref, period_ref, trigger, cut_number)
+);
+COMMENT ON TABLE document_input IS
+'Writer: invoicer. What a document is made from; the key makes a repeated message harmless.';
+CREATE INDEX document_input_document ON document_input (shard_key, document_ref);
+
+CREATE TABLE parked_input (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    period_ref uuid NOT NULL,
+    trigger text NOT NULL,
+    cut_number integer NOT NULL,
+    error text NOT NULL,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, contract_product_ref, period_ref, trigger, cut_number)
+);
+COMMENT ON TABLE parked_input IS
+'Writer: invoicer. A message that fails by itself, set aside where a person sees it.';
+
+CREATE TABLE invoicer_outbox (
+    shard_key integer NOT NULL,
+    outbox_id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id integer NOT NULL,
+    document_ref uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('RENDER')),
+    attempts integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now(),
+    last_error text,
+    PRIMARY KEY (shard_key, outbox_id)
+);
+COMMENT ON TABLE invoicer_outbox IS
+'Writer: invoicer. What is left to do for an issued document, written in the transaction that
+issued it; a row is deleted when it is done.';
+CREATE INDEX invoicer_outbox_due ON invoicer_outbox (due_at, outbox_id);
+
+CREATE TABLE document_file (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('HTML', 'PDF')),
+    tenant_id integer NOT NULL,
+    content bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, document_ref, kind)
+);
+COMMENT ON TABLE document_file IS 'Writer: invoicer. The issued document as it looks.';
+
+-- ---------------------------------------------------------------- one tenant never sees another
+
+-- The gateway answers a tenant's requests as this role, with the tenant set for the transaction.
+-- Queries name the tenant themselves; these policies are the second wall.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'meterline_tenant') THEN
+        CREATE ROLE meterline_tenant NOLOGIN;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;  -- another database of this server was migrated at the same moment
+END $$;
+GRANT meterline_tenant TO CURRENT_USER;
+GRANT USAGE ON SCHEMA public TO meterline_tenant;
+
+CREATE FUNCTION current_tenant() RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT nullif(current_setting('meterline.tenant_id', true), '')::integer
+$$;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN
+        SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+          AND NOT c.relispartition AND a.attname = 'tenant_id'
+    LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('CREATE POLICY tenant_only ON %I TO meterline_tenant
+                        USING (tenant_id = current_tenant())', name);
+    END LOOP;
+END $$;
+
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO meterline_tenant;
+REVOKE SELECT ON signing_key, login_attempt, rater_outbox, rater_member FROM meterline_tenant;
+GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer, meter, usage_format, product,
+    pricing, pricing_line, contract, contract_product, contract_line, partition_change,
+    reference_version
+TO meterline_tenant;
+GRANT INSERT, DELETE ON idempotent_answer, upload_rejection TO meterline_tenant;
+GRANT INSERT, UPDATE ON upload TO meterline_tenant;
+GRANT INSERT ON audit_entry, dead_letter_retry TO meterline_tenant;
+GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;
+GRANT UPDATE (reference_version) ON rater_partition TO meterline_tenant;
+GRANT INSERT, DELETE ON login_block TO meterline_tenant;
+GRANT INSERT, UPDATE ON admin_user TO meterline_tenant;
+GRANT UPDATE (revoked_at) ON session TO meterline_tenant;
+
+CREATE FUNCTION notify_partition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('meterline_partition', NEW.partition::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER partition_change_notice AFTER INSERT ON partition_change
+FOR EACH ROW EXECUTE FUNCTION notify_partition();

@@ -1,0 +1,121 @@
+"""A period that closes by itself, what comes late for it, and the proof of both, from outside."""
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from deploy.demo import catalogue
+from deploy.demo.story import Shop, make_shop
+from deploy.local.bootstrap import Credentials
+from deploy.verify.report import run_checks
+from tests.e2e.installation import Installation, installed
+
+AT_ONCE = {
+    "METERLINE_RATER_CLOSING_GRACE_SECONDS": "0",
+    "METERLINE_RATER_CLOSING_LOOK_SECONDS": "0.1",
+    "METERLINE_RATER_LATE_SECONDS": "0",
+}
+
+
+async def test_a_month_closes_by_itself_and_a_late_event_is_a_debit(
+    stack_env: Mapping[str, str], credentials: Credentials, tmp_path: Path
+) -> None:
+    async with installed({**stack_env, **AT_ONCE}, credentials, tmp_path) as installation:
+        client = installation.client
+        shop = await make_shop(client)
+        name = catalogue.customer_names()[0]
+        customer = shop.names.customers[name]
+        # The usage is there before the contract, which therefore closes what has ended, once.
+        first = [use(shop, customer, number) for number in range(40)]
+        for event in first:
+            await client.request("POST", "/api/usage/event", event)
+        signed = catalogue.contract(customer, shop.pricing_ref) | {"closing": "AUTOMATIC"}
+        await client.request("POST", "/api/contracts/", signed)
+        [invoice] = await documents(installation, customer, 1)
+        assert invoice["accounting_event_type"] == "INVOICE"
+        # 490.00 for the platform and 40,000 × 0.004 for the calls, with 21 % tax.
+        assert Decimal(str(invoice["total"])) == Decimal("786.50")
+
+        await client.request("POST", "/api/usage/event", use(shop, customer, 99))
+        invoice, debit = await documents(installation, customer, 2)
+        assert debit["accounting_event_type"] == "DEBIT"
+        assert debit["parent_document_ref"] == invoice["invoice_ref"]
+        assert Decimal(str(debit["total"])) == Decimal("4.84")
+
+        for document, count in ((invoice, 40), (debit, 41)):
+            line = next(i for i in lines(document) if i["event_count"])
+            rows = await usage_of(installation, document, line)
+            assert len(rows.splitlines()) == count + 1
+            assert hashlib.sha256(rows).hexdigest() == line["events_digest"]
+        by_hand = catalogue.contract(customer, shop.pricing_ref)
+        ref = (await client.request("POST", "/api/contracts/", by_hand))["contract_ref"]
+        [closed] = await close(installation, credentials, "--contract", ref)
+        assert (closed["state"], closed["periods_closed"]) == ("DONE", 1)
+        report = await run_checks(installation.address)
+        assert report.is_good, [str(result) for result in report.results]
+
+
+async def close(
+    installation: Installation, credentials: Credentials, *arguments: str
+) -> list[dict[str, Any]]:
+    """Run `meterline close`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "deploy.cli", "close", "--json", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "METERLINE_URL": installation.gateway.url,
+            "METERLINE_API_KEY": credentials.api_key,
+            "METERLINE_PASSWORD": credentials.api_password,
+        },
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    closed: list[dict[str, Any]] = json.loads(output)
+    return closed
+
+
+def use(shop: Shop, customer_ref: str, number: int) -> dict[str, Any]:
+    return {
+        "timestamp": f"2026-10-15T12:00:{number % 60:02}Z",
+        "customer_ref": customer_ref,
+        "usage_product_ref": shop.names.meters["API calls"],
+        "quantity": 1_000,
+        "idempotency_key": f"call {number}",
+        "additional_report_data": {"region": "eu", "batch": number},
+    }
+
+
+async def documents(
+    installation: Installation, customer_ref: str, count: int
+) -> list[dict[str, Any]]:
+    """Wait for so many documents, and return them in the order of their numbers."""
+    query = {"customer_refs": customer_ref, "limit": "10", "page": "0", "state": "ISSUED"}
+    deadline = time.monotonic() + 120
+    while True:
+        found = await installation.client.request("GET", "/api/documents/filter", **query)
+        if len(found) >= count:
+            assert len(found) == count
+            return sorted(found, key=lambda document: document["number_in_contract"])
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
+
+
+def lines(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [line for product in document["products"] for line in product["lines"]]
+
+
+async def usage_of(
+    installation: Installation, document: dict[str, Any], line: dict[str, Any]
+) -> bytes:
+    path = f"/api/invoices/{document['invoice_ref']}/usage.csv?line={line['line_item_ref']}"
+    answer = await installation.client.fetch("GET", path)
+    assert answer.status == 200, answer
+    return answer.body

@@ -1,0 +1,89 @@
+"""Entities over HTTP."""
+
+from tests.integration.manage.clients import Client
+
+FULL = {
+    "name": "EU Entity",
+    "legal_name": "EU Entity GmbH",
+    "email": "billing@entity.example",
+    "registration_number": "HRB 1",
+    "timezone": "Europe/Berlin",
+    "currency": "EUR",
+    "net_terms": 14,
+    "document_number_format": "EU-{number}",
+    "billing_details": {
+        "billing_accounts": [
+            {"billing_account_id": "account-1", "bank_name": "Bank", "iban": "DE89 3704 0044"},
+            {"bank_name": "Other"},
+        ],
+        "payment_gateways": [{"provider": "STRIPE", "account_name": "main"}],
+    },
+    "country": "Germany",
+    "country_state": "BE",
+    "city": "Berlin",
+    "address": "Unter den Linden 1",
+    "phone": {"countryCode": "49", "phone": "3012345678"},
+    "zip_code": "10117",
+}
+
+
+def test_every_field_comes_back(client: Client) -> None:
+    ref = client.ok("POST", "/api/entities", FULL)["entity_ref"]
+    entity = client.ok("GET", f"/api/entities/{ref}/")
+    details = entity["billing_details"]
+    plain = {name: value for name, value in FULL.items() if name != "billing_details"}
+    assert {name: entity[name] for name in plain} == plain
+    assert details["billing_accounts"][0]["billing_account_id"] == "account-1"
+    assert details["billing_accounts"][0]["iban"] == "DE89 3704 0044"
+    assert details["billing_accounts"][1]["billing_account_id"]
+    assert details["payment_gateways"][0]["provider"] == "STRIPE"
+    assert details["payment_gateways"][0]["payment_gateway_id"]
+
+
+def test_what_is_left_out_is_as_in_the_tenants_default_entity(client: Client) -> None:
+    ref = client.ok("POST", "/api/entities", {"name": "Small"})["entity_ref"]
+    entity = client.ok("GET", f"/api/entities/{ref}")
+    assert entity["legal_name"] == "Small"
+    assert (entity["timezone"], entity["currency"]) == ("America/New_York", "USD")
+    assert entity["net_terms"] == 30
+    assert entity["document_number_format"] == "INV-{year}-{number:03}"
+    assert entity["billing_details"] == {"billing_accounts": [], "payment_gateways": []}
+
+
+def test_names_are_listed_in_order(client: Client) -> None:
+    ref = client.ok("POST", "/api/entities", FULL)["entity_ref"]
+    entities = client.ok("GET", "/api/entities/names")["entities"]
+    assert [entity["entity_name"] for entity in entities] == ["EU Entity", "US Entity"]
+    assert entities[0] == {
+        "entity_ref": ref,
+        "entity_name": "EU Entity",
+        "entity_legal_name": "EU Entity GmbH",
+    }
+
+
+def test_a_name_is_given_once(client: Client) -> None:
+    answer = client.send("POST", "/api/entities", {"name": "us entity"})
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "name_taken"
+
+
+def test_one_answer_names_every_wrong_field_and_the_unknown_ones(client: Client) -> None:
+    wrong = client.refused(
+        "POST",
+        "/api/entities",
+        {
+            "timezone": "Mars/Olympus",
+            "net_terms": "DUE_UPON_USAGE",
+            "document_number_format": "{number.real}",
+            "billing_details": {"payment_gateways": [{"provider": "OTHER"}]},
+            "tmezone": "UTC",
+        },
+    )
+    assert wrong == {
+        "/name": "required",
+        "/timezone": "timezone_unknown",
+        "/net_terms": "net_terms_malformed",
+        "/document_number_format": "number_format_malformed",
+        "/billing_details/payment_gateways/0/provider": "value_unknown",
+        "/tmezone": "unknown_field",
+    }

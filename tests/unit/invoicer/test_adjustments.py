@@ -1,0 +1,112 @@
+"""A document and its adjustments add up to the document that would be drawn at the last cut."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from invoicer.adjustments import Billed, BilledLine, BilledProduct, difference
+from schemas.document import DraftedDocument
+from schemas.drafting import CutLine, ProductInput, draft_document
+from schemas.money import QUANTITY_DIGITS, Price, parse_price, parse_quantity
+from schemas.periods import Part
+from schemas.price import parse_line_price
+
+PRODUCT, PERIOD = UUID(int=1), UUID(int=2)
+PRICES = [
+    parse_line_price({"model": "PER_UNIT", "price": "0.0033"}),
+    parse_line_price(
+        {
+            "model": "VOLUME",
+            "tiers": [{"up_to": 10, "unit_price": "2"}, {"unit_price": "1", "flat_fee": "3"}],
+        }
+    ),
+    parse_line_price({"model": "PACKAGE", "price": "2.5", "package_size": "7"}),
+]
+
+
+def drawn(quantities: Sequence[str], cut_number: int) -> DraftedDocument:
+    """Draw a document of a discounted, taxed product with a minimum fee, in part of a period."""
+    lines = [
+        CutLine(
+            line_item_ref=UUID(int=20 + n),
+            contract_line_ref=UUID(int=10 + n),
+            pricing_line_id=n,
+            item=f"Item {n}",
+            price=price,
+            quantity=parse_quantity(quantity),
+            event_count=len(quantity),
+        )
+        for n, (price, quantity) in enumerate(zip(PRICES, quantities, strict=True))
+    ]
+    product = ProductInput(
+        contract_product_ref=PRODUCT,
+        period_ref=PERIOD,
+        cut_number=cut_number,
+        product_name="API",
+        lines=lines,
+        part=Part(before=3, through=20, whole=31),
+        minimum_fee=parse_price("20"),
+        discount_percent=parse_price("12.5"),
+        tax_percent=parse_price("19"),
+    )
+    return draft_document([product], "USD")
+
+
+def added_up(documents: Sequence[DraftedDocument]) -> Billed:
+    """Add documents up, as the database does."""
+    fees = dict.fromkeys(("minimum_fee", "sub_total", "total", "discount"), 0)
+    lines: dict[tuple[UUID, str], BilledLine] = {}
+    for document in documents:
+        for product in document.products:
+            for name in fees:
+                fees[name] += getattr(product, name) or 0
+            for line in product.lines:
+                key = (line.contract_line_ref, line.cell)
+                known = lines.get(key, BilledLine(Fraction(0), 0, 0))
+                lines[key] = BilledLine(
+                    known.quantity + Fraction(line.quantity, 10**QUANTITY_DIGITS),
+                    known.amount + line.amount,
+                    known.event_count + line.event_count,
+                )
+    product_so_far = BilledProduct(
+        minimum_fee=fees["minimum_fee"],
+        sub_total=fees["sub_total"],
+        total=fees["total"],
+        discount=fees["discount"],
+        discount_percent=Price(0),
+        tax_percent=Price(0),
+        lines=lines,
+    )
+    return Billed(
+        products={(PRODUCT, PERIOD): product_so_far},
+        total_tax=sum(document.total_tax for document in documents),
+        adjustments=len(documents) - 1,
+    )
+
+
+quantity = st.decimals(-500, 5_000, places=3).map(str)
+totals = st.tuples(quantity, quantity, quantity)
+
+
+@given(st.lists(totals, min_size=1, max_size=5))
+def test_a_document_and_its_adjustments_are_the_document_of_the_last_cut(
+    cuts: list[tuple[str, str, str]],
+) -> None:
+    documents = [drawn(cuts[0], 1)]
+    for number, quantities in enumerate(cuts[1:], 2):
+        adjustment = difference(drawn(quantities, number), added_up(documents))
+        if adjustment is not None:
+            documents.append(adjustment)
+            closes = adjustment.sub_total - adjustment.total_discount + adjustment.total_tax
+            assert adjustment.total == closes
+            assert adjustment.accounting_event_type == (
+                "CREDIT" if adjustment.total < 0 else "DEBIT"
+            )
+    last = drawn(cuts[-1], len(cuts))
+    assert replace(added_up(documents), adjustments=0) == added_up([last])
+    assert difference(last, added_up(documents)) is None
+    assert sum(document.total for document in documents) == last.total
