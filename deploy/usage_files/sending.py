@@ -1,5 +1,6 @@
 """Sending a file: rows become events, outcomes come back in their order, the journal follows."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from deploy.usage_files.source import Row, Source
 from meterline_client import Accepted, Client, EncodedEvent, Outcome, Rejected, Unknown
 
 SAVE_SECONDS: Final = 0.25
-"""The resume file is at most so old, and not written more often."""
+"""How often, at the most, the resume file is written while outcomes come; first with the first."""
 
 REASONS_MAX: Final = 100
 """Different reasons of rejections that a summary holds."""
@@ -77,7 +78,7 @@ class Sending:
         self._rejects = rejects
         self._on_progress = on_progress
         self._under_way: deque[Row] = deque()
-        self._saved_at = time.monotonic()
+        self._saved_at = -math.inf
         self.summary = Summary(
             rows=progress.rows,
             earlier=progress.rows,

@@ -9,6 +9,7 @@ from typing import Any
 
 from deploy.verify import documents, prices, single_events, totals
 from deploy.verify.check import Finding, Scope
+from deploy.verify.report import see_counted
 from invoicer.inputs import InputKey
 from invoicer.intake import Intake
 from runtime.postgres import open_pool
@@ -216,6 +217,7 @@ async def test_documents_show_fees_and_cells_and_the_books_prove_them(bench: Ben
         ("03", "PERCENTAGE", "", 200, 0, 0),
         ("03", "MATRIX", "", 200, 93.58, None),
     ]
+    await see_counted(bench.connection)
     assert await broken(bench) == {}
     for spoiling, names in SPOILT:
         spoilt = bench.connection.transaction()
