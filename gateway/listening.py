@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from gateway import metrics
@@ -18,7 +19,7 @@ from gateway.open_connections import Limits
 from gateway.problems import http_problem
 from gateway.refusals import SERVER, request_id_of
 from gateway.settings import GatewaySettings
-from gateway.short_way import ShortWay
+from gateway.short_way import Plain, ShortWay
 
 KEEPALIVE_SECONDS: Final = 75.0
 LINGER_SECONDS: Final = 2.0
@@ -31,12 +32,24 @@ ABORT_SECONDS: Final = 1.0
 
 
 class TimedHandler(RequestHandler):
-    """aiohttp's protocol, with a bound on the time that a head may take, and an end in order."""
+    """aiohttp's protocol, with a bound on the time that a head may take, and an end in order.
 
-    __slots__ = ("_head_seconds", "_head_timer", "_newest_body")
+    As long as a connection has brought nothing but plain requests for events, they are answered
+    here, one behind the other, without the task and the objects that aiohttp makes for each.
+    """
 
-    def __init__(self, manager: web.Server, *, head_seconds: float, **options: Any) -> None:  # noqa: ANN401 - aiohttp's own
+    __slots__ = ("_head_seconds", "_head_timer", "_newest_body", "_short_way")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        head_seconds: float,
+        short_way: ShortWay | None = None,
+        **options: Any,  # noqa: ANN401 - aiohttp's own
+    ) -> None:
         super().__init__(manager, **options)
+        self._short_way = short_way
         self._head_seconds = head_seconds
         self._head_timer: asyncio.TimerHandle | None = None
         self._newest_body: StreamReader | None = None
@@ -56,6 +69,72 @@ class TimedHandler(RequestHandler):
             self._newest_body = self._messages[-1][1]  # nobody has taken it in this turn
         elif data and self._head_timer is None and not is_of_a_body:
             self._start_clock()
+
+    async def start(self) -> None:
+        """Answer plain requests; at the first other one leave the connection to aiohttp."""
+        if self._short_way is not None:
+            while (plain := await self._next_plain(self._short_way)) is not None:
+                await self._answer_plain(self._short_way, plain)
+        if not self._force_close:
+            await super().start()
+
+    async def _next_plain(self, short_way: ShortWay) -> Plain | None:
+        """Wait for a request; None when it is not plain, or none will come."""
+        if self._force_close:
+            return None
+        if not self._messages:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter  # `close` cancels it, as it does aiohttp's own
+            finally:
+                self._waiter = None
+        message, body = self._messages[0]
+        if not isinstance(message, RawRequestMessage):
+            return None
+        line = message.method, message.path, message.version
+        return short_way.plain(line, message.raw_headers, body)
+
+    async def _answer_plain(self, short_way: ShortWay, plain: Plain) -> None:
+        """Answer the oldest request."""
+        body = self._take_message().read_nowait()
+        self._request_in_progress = True
+        try:
+            answer = await short_way.answer(plain, body, is_last=self._close)
+            if self.transport is not None:
+                self.transport.write(answer)
+                await self._drain_helper()
+        except ConnectionError:
+            self.force_close()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        finally:
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        if self._close:
+            self.force_close()
+        self._stay_idle()
+
+    def _stay_idle(self) -> None:
+        """Begin the time for which the connection may bring nothing."""
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None and not self._force_close:
+            # It fired meanwhile, and found nobody idle.
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+
+    def _take_message(self) -> StreamReader:
+        """Take the oldest request off the queue, and read on if there is room again; its body."""
+        assert self._manager is not None, "it is connected"
+        self._manager.requests_count += 1
+        _, body = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        return body
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
         """Let the request in hand end within the time; aiohttp would take it twice."""
@@ -139,6 +218,7 @@ async def listening(app: web.Application, settings: GatewaySettings) -> AsyncIte
         return TimedHandler(
             runner.server,
             head_seconds=settings.head_read_seconds,
+            short_way=short_way,
             loop=loop,
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
@@ -154,7 +234,8 @@ async def listening(app: web.Application, settings: GatewaySettings) -> AsyncIte
         other_lane=aiohttp_lane,
     )
     assert runner.server is not None, "it is set up"
-    runner.server.request_handler = ShortWay(fast_lane, runner.server.request_handler).handle
+    short_way = ShortWay(fast_lane, runner.server.request_handler)
+    runner.server.request_handler = short_way.handle
     timekeeper = loop.create_task(fast_lane.open.keep_time())
     server = await loop.create_server(
         partial(Connection, fast_lane) if settings.fast_lane else aiohttp_lane,

@@ -15,6 +15,7 @@ from gateway.ingest.authentication import Authentication, Claims
 from gateway.ingest.budget import Budget
 from gateway.ingest.events import Ingest, Options
 from gateway.lane_context import FastLane
+from gateway.listening import TimedHandler
 from gateway.open_connections import Limits
 from gateway.plain_head import Heads, read_head
 from gateway.short_way import ShortWay
@@ -40,15 +41,19 @@ class Caller:
 
 @dataclass
 class Taker:
-    """Takes every event but an empty one."""
+    """Takes every event but an empty one, once it may."""
 
     bodies: list[bytes] = field(default_factory=list)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    has_begun: asyncio.Event = field(default_factory=asyncio.Event)
     budget: Budget = field(default_factory=lambda: Budget(1_000, 1.0))
 
     async def handle_event(self, body: bytes, claims: Claims, _options: Options) -> Answer:
         assert claims is CLAIMS
         if body == b"{}":
             raise InvalidInput("json_malformed", "is empty")
+        self.has_begun.set()
+        await self.may_answer.wait()
         self.bodies.append(body)
         return json_answer(202, {"taken": len(self.bodies)})
 
@@ -60,6 +65,7 @@ class Served:
     has_begun: once the application has a request.
     """
 
+    server: web.Server
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     taker: Taker
@@ -77,9 +83,18 @@ class Served:
         return await self.answer()
 
 
+@pytest.fixture(params=["by_connection", "by_request"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """Serve as a connection that has brought plain requests alone is, and as any other one."""
+    async with serving(by_connection=request.param == "by_connection") as served:
+        yield served
+
+
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
+async def serving(*, by_connection: bool) -> AsyncIterator[Served]:
+    loop = asyncio.get_running_loop()
     taker, in_flight, others = Taker(), InFlight(10, 1.0), list[bytes]()
+    taker.may_answer.set()
     has_begun = asyncio.Event()
 
     async def application(request: web.Request) -> web.StreamResponse:
@@ -94,11 +109,19 @@ async def serving() -> AsyncIterator[Served]:
         limits=Limits(head_seconds=60, body_seconds=60, idle_seconds=60, linger_seconds=60),
         other_lane=asyncio.Protocol,
     )
-    server = web.Server(ShortWay(lane, application).handle, auto_decompress=False)
-    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    short_way = ShortWay(lane, application)
+    server = web.Server(short_way.handle, auto_decompress=False)
+
+    def connection() -> TimedHandler:
+        way = short_way if by_connection else None
+        return TimedHandler(
+            server, head_seconds=60, short_way=way, loop=loop, auto_decompress=False
+        )
+
+    listener = await loop.create_server(connection, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname()[:2])
     try:
-        yield Served(reader, writer, taker, in_flight, others, has_begun)
+        yield Served(server, reader, writer, taker, in_flight, others, has_begun)
     finally:
         writer.close()
         await writer.wait_closed()
@@ -106,32 +129,31 @@ async def serving() -> AsyncIterator[Served]:
         await server.shutdown(60)
 
 
-async def test_a_plain_event_is_answered_without_the_application() -> None:
-    async with serving() as served:
-        for number in (1, 2):
-            answer = await served.ask(PLAIN.replace(b"\r\n\r\n", b"\r\nX-Request-Id: mine\r\n\r\n"))
-            assert answer.startswith(b"HTTP/1.1 202 Accepted\r\n")
-            assert b"\r\nX-Request-Id: mine\r\n" in answer
-            assert answer.endswith(b'{"taken":%d}' % number)
-        assert served.taker.bodies == [BODY, BODY]
-        assert served.others == []
-        assert served.in_flight.count == 0
+async def test_a_plain_event_is_answered_without_the_application(served: Served) -> None:
+    for number in (1, 2):
+        answer = await served.ask(PLAIN.replace(b"\r\n\r\n", b"\r\nX-Request-Id: mine\r\n\r\n"))
+        assert answer.startswith(b"HTTP/1.1 202 Accepted\r\n")
+        assert b"\r\nX-Request-Id: mine\r\n" in answer
+        assert answer.endswith(b'{"taken":%d}' % number)
+    assert served.taker.bodies == [BODY, BODY]
+    assert served.others == []
+    assert served.in_flight.count == 0
 
 
-async def test_what_is_wrong_with_it_is_a_problem_and_the_connection_goes_on() -> None:
-    async with serving() as served:
-        answer = await served.ask(HEAD + b"Content-Length: 2\r\n\r\n{}")
-        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-        assert b'"code":"json_malformed"' in answer
-        assert served.in_flight.count == 0
-        assert b" 202 " in await served.ask(PLAIN)
+async def test_what_is_wrong_with_it_is_a_problem_and_the_connection_goes_on(
+    served: Served,
+) -> None:
+    answer = await served.ask(HEAD + b"Content-Length: 2\r\n\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b'"code":"json_malformed"' in answer
+    assert served.in_flight.count == 0
+    assert b" 202 " in await served.ask(PLAIN)
 
 
-async def test_too_many_requests_are_refused_on_the_short_way_too() -> None:
-    async with serving() as served:
-        for _ in range(10):
-            served.in_flight.move(None, CLAIMS.tenant_id)
-        assert (await served.ask(PLAIN)).startswith(b"HTTP/1.1 503 ")
+async def test_too_many_requests_are_refused_on_the_short_way_too(served: Served) -> None:
+    for _ in range(10):
+        served.in_flight.move(None, CLAIMS.tenant_id)
+    assert (await served.ask(PLAIN)).startswith(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize(
@@ -150,19 +172,56 @@ async def test_too_many_requests_are_refused_on_the_short_way_too() -> None:
     ],
     ids=lambda request: repr(request[:150]),
 )
-async def test_what_is_not_plain_goes_through_the_application(request_bytes: bytes) -> None:
-    async with serving() as served:
-        assert (await served.ask(request_bytes)).endswith(b"the application")
-        assert served.taker.bodies == []
-        assert served.others == [BODY]
+async def test_what_is_not_plain_goes_through_the_application(
+    served: Served, request_bytes: bytes
+) -> None:
+    assert (await served.ask(request_bytes)).endswith(b"the application")
+    assert served.taker.bodies == []
+    assert served.others == [BODY]
 
 
-async def test_a_body_that_is_still_to_come_is_read_by_the_application() -> None:
-    async with serving() as served:
-        served.writer.write(PLAIN[:-1])
-        await served.has_begun.wait()
-        assert (await served.ask(PLAIN[-1:])).endswith(b"the application")
-        assert served.others == [BODY]
+async def test_a_body_that_is_still_to_come_is_read_by_the_application(served: Served) -> None:
+    served.writer.write(PLAIN[:-1])
+    await served.has_begun.wait()
+    assert (await served.ask(PLAIN[-1:])).endswith(b"the application")
+    assert served.others == [BODY]
+
+
+async def test_requests_sent_ahead_are_answered_in_their_order_whatever_they_are(
+    served: Served,
+) -> None:
+    other = PLAIN.replace(b"V0", b"V1")
+    served.writer.write(PLAIN + PLAIN + other + PLAIN + other)
+    answers = [await served.answer() for _ in range(5)]
+    taken = [answer.partition(b"\r\n\r\n")[2] for answer in answers]
+    assert taken == [
+        b'{"taken":1}', b'{"taken":2}', b"the application", b'{"taken":3}', b"the application",
+    ]  # fmt: skip
+
+
+async def test_an_event_in_hand_is_answered_when_the_process_stops(served: Served) -> None:
+    served.taker.may_answer.clear()
+    served.writer.write(PLAIN + PLAIN)
+    await served.taker.has_begun.wait()
+    served.server.pre_shutdown()
+    stopping = asyncio.create_task(served.server.shutdown(60))
+    served.taker.may_answer.set()
+    assert (await served.answer()).endswith(b'{"taken":1}')
+    assert await served.reader.read() == b"", "what came behind it is left, and the end is seen"
+    await stopping
+    assert served.in_flight.count == 0
+
+
+async def test_a_client_that_leaves_is_no_error(served: Served) -> None:
+    served.taker.may_answer.clear()
+    served.writer.write(PLAIN)
+    await served.taker.has_begun.wait()
+    served.writer.transport.abort()
+    served.taker.may_answer.set()
+    async with asyncio.timeout(60):
+        while served.in_flight.count or served.server.connections:  # noqa: ASYNC110 - neither tells
+            await asyncio.sleep(0)
+    assert served.taker.bodies == [BODY], "it may be recorded; nobody hears of it"
 
 
 def test_headers_that_a_parser_has_read_are_judged_like_the_head_itself() -> None:
