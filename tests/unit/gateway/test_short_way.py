@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from gateway.aiohttp_lane import TimedHandler
 from gateway.answer import Answer, json_answer
 from gateway.in_flight import InFlight
 from gateway.ingest.authentication import Authentication, Claims
 from gateway.ingest.budget import Budget
 from gateway.ingest.events import Ingest, Options
 from gateway.lane_context import FastLane
-from gateway.listening import TimedHandler
 from gateway.open_connections import Limits
 from gateway.plain_head import Heads, read_head
 from gateway.short_way import ShortWay

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from gateway.listening import TimedHandler
+from gateway.aiohttp_lane import TimedHandler
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
