@@ -2,7 +2,8 @@
 
 Times count from the moment at which a request was meant to be sent. The rate is 70 % of the most
 that the same connections got in the same run, or what the sender can hold, whichever is less; the
-sender's own lateness stands beside. The ceiling is a bare aiohttp handler at the same rate.
+sender's own lateness stands beside. Every acknowledged event is counted in the log; one that was
+not answered 202 may be there, too. The ceiling is a bare aiohttp handler at the same rate.
 Run: `python -m benchmarks.gateway_latency [--vegeta PROGRAM]`; with vegeta it sends as well.
 """
 
@@ -37,6 +38,8 @@ SECONDS = 15.0
 LAG_MILLISECONDS_MAX = 5.0
 """A sender that is later than this, every hundredth time, does not hold the rate."""
 SHARES = (1.0, 0.7, 0.5, 0.3)
+VEGETA_SHARES = (1.0, 0.5, 0.3, 0.2, 0.1)
+"""It shares its core with Kafka, and needs more of it for a request than our sender."""
 
 
 def send(port: int, headers: list[str], bodies: list[str], per_second: float) -> OpenFigures:
@@ -68,6 +71,24 @@ def send_held(
         assert figures.others + figures.given_up == 0, f"not all were accepted: {figures}"
         if figures.lag_milliseconds_p99 <= LAG_MILLISECONDS_MAX or rate == rates[-1]:
             return rate, figures, accepted
+    raise AssertionError("the last rate is taken as it is")
+
+
+def hold_with_vegeta(
+    program: str, port: int, headers: list[str], bodies: list[str], per_second: float
+) -> tuple[dict[str, object], int, int]:
+    """Have vegeta send at a rate, or the highest share of it that it holds.
+
+    Returns the figures, and how many were accepted and how many not, in all.
+    """
+    accepted = others = 0
+    for share in VEGETA_SHARES:
+        seen = send_with_vegeta(program, port, headers, bodies, round(share * per_second, 1))
+        accepted += int(str(seen["accepted"]))
+        others += int(str(seen["others"]))
+        is_held = float(str(seen["lag_milliseconds_p99"])) <= LAG_MILLISECONDS_MAX
+        if is_held or share == VEGETA_SHARES[-1]:
+            return seen, accepted, others
     raise AssertionError("the last rate is taken as it is")
 
 
@@ -146,7 +167,7 @@ def main() -> None:
             rate, figures, accepted = send_held(
                 port, headers, bodies, LOAD * most.requests_per_second
             )
-            acknowledged = most.accepted + accepted
+            acknowledged, unclear = most.accepted + accepted, 0
             report |= {
                 "most_per_second": most.requests_per_second,
                 "sent_per_second": rate,
@@ -154,11 +175,12 @@ def main() -> None:
                 "latency": figures,
             }
             if vegeta:
-                seen = send_with_vegeta(vegeta, port, headers, bodies, rate)
-                acknowledged += int(str(seen["accepted"]))
+                seen, accepted, unclear = hold_with_vegeta(vegeta, port, headers, bodies, rate)
+                acknowledged += accepted
                 report |= {"latency_by_vegeta": seen}
         recorded = site.end_offsets() - before
-    assert recorded == acknowledged, f"{acknowledged} acknowledged, {recorded} in the log"
+    said = f"{acknowledged} acknowledged, {unclear} not, {recorded} in the log"
+    assert acknowledged <= recorded <= acknowledged + unclear, said
     with bare_handler(port):
         report |= {"ceiling_bare_aiohttp": send(port, [], bodies, rate)}
     print_report(report | {"recorded": recorded})
