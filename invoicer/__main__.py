@@ -10,6 +10,7 @@ import asyncpg
 
 from invoicer.consumer import Progress, consume, scan
 from invoicer.intake import Intake
+from invoicer.mailing import MailWorker, read_server
 from invoicer.outbox import OutboxWorker
 from invoicer.settings import InvoicerSettings
 from runtime.clock import system_clock
@@ -25,7 +26,8 @@ MIGRATIONS: Final = Path(__file__).parents[1] / "schemas" / "sql" / "migrations"
 
 async def serve(settings: InvoicerSettings, stopping: asyncio.Event) -> None:
     """Invoice until told to stop, then finish the work in hand."""
-    issued = asyncio.Event()
+    server = read_server(settings)
+    issued, rendered = asyncio.Event(), asyncio.Event()
     progress = Progress()
     async with open_pool(settings.postgres, service="invoicer") as pool:
         intake = Intake(
@@ -39,7 +41,9 @@ async def serve(settings: InvoicerSettings, stopping: asyncio.Event) -> None:
         async with serve_health(settings.host, settings.port, checks), asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(settings, intake, progress, stopping))
             tasks.create_task(scan(pool, settings, intake, system_clock, stopping))
-            tasks.create_task(OutboxWorker(pool, settings, stopping, issued).run())
+            tasks.create_task(OutboxWorker(pool, settings, stopping, issued, rendered).run())
+            if server is not None:
+                tasks.create_task(MailWorker(pool, settings, server, stopping, rendered).run())
 
 
 def _database_check(pool: asyncpg.Pool) -> Check:
@@ -58,7 +62,10 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"invoicer: {error}")
     configure_logging("invoicer", settings.log_level)
-    run_service(lambda stopping: serve(settings, stopping))
+    try:
+        run_service(lambda stopping: serve(settings, stopping))
+    except SettingsError as error:
+        sys.exit(f"invoicer: {error}")
 
 
 if __name__ == "__main__":

@@ -33,5 +33,12 @@ RENDER_FAILURES = Counter(
     "invoicer_render_failures_total", "Tries to render a document that failed; each is retried."
 )
 OUTBOX_AGE_SECONDS = Gauge(
-    "invoicer_outbox_age_seconds", "Age of the oldest work that hangs off an issued document."
+    "invoicer_outbox_age_seconds", "Age of the oldest issued document that has no files yet."
 )
+MAILS_SENT = Counter("invoicer_mails_total", "Documents that a mail server has taken.")
+MAIL_FAILURES = Counter(
+    "invoicer_mail_failures_total",
+    "Tries to mail a document that failed: later ones are retried, refused ones wait for a person.",
+    ["kind"],
+)
+MAILS_REFUSED = Gauge("invoicer_mails_refused", "Mails set aside, waiting for a person.")

@@ -1,4 +1,4 @@
-"""What hangs off an issued document: for now its rendering, as HTML and as PDF.
+"""What hangs off an issued document first: its rendering, as HTML and as PDF.
 
 A row is written in the transaction that issued, and deleted in the one that stores the files, so
 work is done at least once and its result stored once. A row stays locked while it is worked on: a
@@ -8,8 +8,7 @@ process that dies gives it back at once.
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -19,31 +18,14 @@ from invoicer.delivery.html import render_html
 from invoicer.delivery.issued import IssuedDocument, load_issued
 from invoicer.delivery.pdf import render_pdf
 from invoicer.delivery.view import build_view
+from invoicer.outbox_loop import OutboxLoop, Work, backoff, postpone
 from invoicer.repository import columns, queries
 from invoicer.settings import InvoicerSettings
 from runtime.crashpoints import crashpoint
 from runtime.logging import get_logger
-from runtime.postgres import TRANSIENT_ERRORS, Connection
+from runtime.postgres import Connection
 
 _log = get_logger()
-
-BACKOFF_MIN: Final = timedelta(seconds=1)
-BACKOFF_DOUBLINGS_MAX: Final = 12  # about an hour
-ERROR_LENGTH_MAX: Final = 2_000
-
-
-class Work(NamedTuple):
-    """One claimed row of the outbox."""
-
-    shard_key: int
-    outbox_id: int
-    document_ref: UUID
-    attempts: int
-
-    @property
-    def place(self) -> tuple[int, UUID]:
-        """The primary key of its document."""
-        return self.shard_key, self.document_ref
 
 
 class Files(NamedTuple):
@@ -60,14 +42,8 @@ def render(document: IssuedDocument) -> Files:
         return Files(render_html(view), render_pdf(view))
 
 
-def backoff(attempts: int) -> timedelta:
-    """Return how long to wait after so many failures, the last one not counted."""
-    doubled: timedelta = BACKOFF_MIN * 2 ** min(attempts, BACKOFF_DOUBLINGS_MAX)
-    return doubled
-
-
-class OutboxWorker:
-    """Works off the outbox; any number of processes may do so at once."""
+class OutboxWorker(OutboxLoop):
+    """Draws the files of issued documents, and sends those with an address on their way."""
 
     def __init__(
         self,
@@ -75,56 +51,41 @@ class OutboxWorker:
         settings: InvoicerSettings,
         stopping: asyncio.Event,
         issued: asyncio.Event,
+        rendered: asyncio.Event | None = None,
     ) -> None:
-        """issued: set whenever this process issued documents, so that they are not waited for."""
-        self._pool = pool
+        """issued: set whenever this process issued documents, so that they are not waited for.
+
+        rendered: set here when documents are ready to be mailed.
+        """
+        super().__init__(pool, settings.outbox_poll_seconds, stopping, issued)
         self._batch_max = settings.render_batch_max
-        self._poll_seconds = settings.outbox_poll_seconds
-        self._stopping = stopping
-        self._issued = issued
+        self._is_mailed = bool(settings.smtp_url)
+        self._rendered = rendered or asyncio.Event()
         self._threads = ThreadPoolExecutor(settings.render_threads, "render")
 
     async def run(self) -> None:
         """Work until told to stop; then finish the batch in hand."""
         try:
-            while not self._stopping.is_set():
-                self._issued.clear()
-                if not await self._work():
-                    await self._rest()
+            await super().run()
         finally:
             self._threads.shutdown()
-
-    async def _work(self) -> bool:
-        """Do one batch; say whether there may be more. Trouble with the database passes."""
-        try:
-            return await self.work_once() > 0
-        except TRANSIENT_ERRORS as error:
-            _log.warning("outbox_postponed", error=repr(error))
-            return False
-
-    async def _rest(self) -> None:
-        """Rest until something is issued, the poll's time is over, or the process stops."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._issued, self._stopping)]
-        try:
-            await asyncio.wait(
-                waits, timeout=self._poll_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     async def work_once(self) -> int:
         """Render what is due, at most one batch; return how many rows were worked on."""
         async with self._pool.acquire() as connection, connection.transaction():
             age = await connection.fetchval(queries.outbox_age_seconds)
             metrics.OUTBOX_AGE_SECONDS.set(age)
-            claimed = await connection.fetch(queries.claim_outbox, self._batch_max)
+            claimed = await connection.fetch(queries.claim_outbox, self._batch_max, "RENDER")
             if not claimed:
                 return 0
             work = [Work(*row) for row in claimed]
+            if self._is_mailed:  # first: the files show when payment is due, from today on
+                places = columns([row.place for row in work], 2)
+                await connection.execute(queries.submit_documents, *places)
             results = await self._render_all(work, await _load(connection, work))
             await self._store(connection, work, results)
             crashpoint("invoicer.after_render")
+        self._rendered.set()
         return len(work)
 
     async def _render_all(
@@ -150,12 +111,16 @@ class OutboxWorker:
         files, done = [], []
         for row, result in zip(work, results, strict=True):
             if isinstance(result, BaseException):
-                await _postpone(connection, row, result)
+                metrics.RENDER_FAILURES.inc()
+                said = await postpone(connection, row, result, backoff(row.attempts))
+                _log.warning("render_failed", document_ref=str(row.document_ref), error=said)
                 continue
             done.append((row.shard_key, row.outbox_id))
             files.append((row.shard_key, row.document_ref, "HTML", result.html))
             files.append((row.shard_key, row.document_ref, "PDF", result.pdf))
         await connection.execute(queries.add_files, *columns(files, 4))
+        if self._is_mailed:
+            await connection.execute(queries.add_mail, *columns([row[:2] for row in files[::2]], 2))
         await connection.execute(queries.finish_outbox, *columns(done, 2))
         _log.info("documents_rendered", documents=len(done), failed=len(work) - len(done))
 
@@ -173,12 +138,3 @@ async def _load(
             return {work[0].document_ref: error}
         loaded = [await _load(connection, [row]) for row in work]
         return {ref: found for each in loaded for ref, found in each.items()}
-
-
-async def _postpone(connection: Connection, row: Work, error: BaseException) -> None:
-    """Put a row off; it is tried for ever, ever less often, and its error is there to be seen."""
-    metrics.RENDER_FAILURES.inc()
-    said = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
-    key = (row.shard_key, row.outbox_id)
-    await connection.execute(queries.postpone_outbox, *key, said, backoff(row.attempts))
-    _log.warning("render_failed", document_ref=str(row.document_ref), error=said)

@@ -281,10 +281,39 @@ SELECT count(*) FROM parked_input;
 -- Work that is due; another process passes over what this one holds.
 SELECT shard_key, outbox_id, document_ref, attempts
 FROM invoicer_outbox
-WHERE due_at <= now() AND kind = 'RENDER'
+WHERE due_at <= now() AND kind = $2
 ORDER BY due_at, outbox_id
 LIMIT $1
 FOR UPDATE SKIP LOCKED;
+
+-- name: submit_documents
+-- Documents go on their way to the customer: payment is due from the entity's local day on which
+-- they first do, but for one that is due on the day of its event.
+UPDATE document d SET submission_date = now(), due_date = CASE
+        WHEN d.net_terms = 'DUE_UPON_USAGE' THEN d.due_date
+        ELSE (now() AT TIME ZONE e.timezone)::date
+            + CASE WHEN d.net_terms ~ '^[0-9]+$' THEN d.net_terms::integer ELSE 0 END
+    END
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref), entity e
+WHERE d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+  AND e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id AND d.submission_date IS NULL;
+
+-- name: add_mail
+-- Once the files are there a document is mailed; drawn again, it is not mailed again.
+INSERT INTO invoicer_outbox (shard_key, tenant_id, document_ref, kind)
+SELECT d.shard_key, d.tenant_id, d.document_ref, 'MAIL'
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document d USING (shard_key, document_ref)
+WHERE d.state = 'ISSUED' AND NOT EXISTS (
+    SELECT FROM invoicer_outbox o
+    WHERE o.shard_key = d.shard_key AND o.document_ref = d.document_ref AND o.kind = 'MAIL');
+
+-- name: find_file
+SELECT content FROM document_file WHERE shard_key = $1 AND document_ref = $2 AND kind = $3;
+
+-- name: mark_sent
+UPDATE document SET state = 'SENT'
+WHERE shard_key = $1 AND document_ref = $2 AND state = 'ISSUED';
 
 -- name: load_issued
 SELECT document_ref, accounting_event_type, document_number, number_in_contract, currency,
@@ -331,9 +360,12 @@ WHERE o.shard_key = k.shard_key AND o.outbox_id = k.outbox_id;
 
 -- name: postpone_outbox
 UPDATE invoicer_outbox SET attempts = attempts + 1, last_error = $3,
-    due_at = now() + $4::interval
+    due_at = coalesce(now() + $4::interval, 'infinity')
 WHERE shard_key = $1 AND outbox_id = $2;
 
 -- name: outbox_age_seconds
 SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::double precision
-FROM invoicer_outbox;
+FROM invoicer_outbox WHERE kind = 'RENDER';
+
+-- name: count_refused_mails
+SELECT count(*) FROM invoicer_outbox WHERE kind = 'MAIL' AND due_at = 'infinity';

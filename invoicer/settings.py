@@ -26,3 +26,12 @@ class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown
     render_threads: Annotated[int, Meta(ge=1, le=64)] = 2
     #: How long the outbox rests when nothing is due and nothing was issued here.
     outbox_poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    #: The mail server: smtp://[user:password@]host[:port], smtps:// for TLS from the start; without
+    #: it nothing is mailed. smtp:// goes over to TLS where the server offers it, and must where a
+    #: password is given.
+    smtp_url: str = ""
+    #: Whom mails are from. The address that the entity itself has is where answers go.
+    mail_from: str = ""
+    #: How long a mail server may take for one mail, and after how many failures one is set aside.
+    mail_seconds: Annotated[float, Meta(gt=0, le=600)] = 60.0
+    mail_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 20

@@ -27,6 +27,7 @@ CrashPoint = Literal[
     "invoicer.before_issue",
     "invoicer.after_issue",
     "invoicer.after_render",
+    "invoicer.after_mail",
 ]
 CRASH_POINTS: tuple[str, ...] = get_args(CrashPoint)
 

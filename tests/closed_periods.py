@@ -128,7 +128,13 @@ class Books:
         )
         return Issuer(tenant_id, tenant_ref, entity_id, currency, timezone)
 
-    def contract(self, issuer: Issuer, *products: Product, legal_name: str = "Acme") -> Contract:
+    def contract(
+        self,
+        issuer: Issuer,
+        *products: Product,
+        legal_name: str = "Acme",
+        email: str = "billing@acme.example",
+    ) -> Contract:
         """Add a customer with one contract of these products."""
         customer_ref, customer_id = uuid4(), next(self._ids)
         shard = shard_key(str(customer_ref))
@@ -142,7 +148,7 @@ class Books:
             entity_id=issuer.entity_id,
             name=legal_name,
             legal_name=legal_name,
-            email="billing@acme.example",
+            email=email,
             currency=issuer.currency,
             details=_json({"city": "Berlin", "settings": {"attach_usage_logs_csv": True}}),
         )

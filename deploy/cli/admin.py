@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "block": "deploy.cli.admin_blocks:block",
     "unblock": "deploy.cli.admin_blocks:unblock",
     "blocks": "deploy.cli.admin_blocks:list_blocks",
+    "mails": "deploy.cli.admin_mail:list_mails",
+    "mail-again": "deploy.cli.admin_mail:mail_again",
     "audit": "deploy.cli.admin_audit:audit",
 }
 """Where each command is. One that is named is imported alone; for the list of them, all are."""

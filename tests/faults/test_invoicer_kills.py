@@ -16,6 +16,7 @@ from runtime.clock import system_clock
 from runtime.postgres import open_pool
 from schemas.topics import BILLING_PERIODS
 from tests.closed_periods import TIERED, Books, Line, Product, messages
+from tests.mail_server import running_mail_server
 from tests.processes import Service, running
 
 DEADLINE_SECONDS = 90.0
@@ -114,6 +115,32 @@ async def test_a_crash_at_each_point_changes_nothing(
     await assert_billed_once(database, 20)
     async with connected(database) as connection:
         assert await connection.fetchval("SELECT count(*) FROM invoicer_outbox") == 0
+
+
+async def test_a_mail_that_went_out_before_a_crash_goes_out_again_under_its_id(
+    stack_env: Mapping[str, str], database: str, tmp_path: Path
+) -> None:
+    found = await close_many(database, 3, Books(cut_at=system_clock()))
+    await publish(stack_env, [value for _key, value in found])
+    with running_mail_server() as mail_server:
+        mailing = {
+            "METERLINE_INVOICER_SMTP_URL": mail_server.url,
+            "METERLINE_INVOICER_MAIL_FROM": "billing@meterline.example",
+        }
+        invoicer = Service("invoicer", {**stack_env, **SMALL, **mailing}, tmp_path)
+        with running(invoicer):
+            invoicer.start(is_awaited=False, METERLINE_CRASHPOINT="invoicer.after_mail:2")
+            await asyncio.to_thread(invoicer.wait_killed)
+            invoicer.start()
+            async with asyncio.timeout(DEADLINE_SECONDS), connected(database) as connection:
+                while (
+                    await connection.fetchval("SELECT count(*) FROM document WHERE state = 'SENT'")
+                    < 3
+                ):
+                    await connection.execute("SELECT pg_sleep(0.1)")
+            assert invoicer.stop() == 0
+        ids = [mail["Message-ID"] for mail in mail_server.mails]
+        assert (len(ids), len(set(ids))) == (4, 3), "one came twice, as the same mail"
 
 
 async def test_four_invoicers_on_one_close_bill_it_once(

@@ -1213,7 +1213,7 @@ CREATE TABLE invoicer_outbox (
     outbox_id bigint GENERATED ALWAYS AS IDENTITY,
     tenant_id integer NOT NULL,
     document_ref uuid NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('RENDER')),
+    kind text NOT NULL CHECK (kind IN ('RENDER', 'MAIL')),
     attempts integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL DEFAULT now(),
@@ -1222,7 +1222,8 @@ CREATE TABLE invoicer_outbox (
 );
 COMMENT ON TABLE invoicer_outbox IS
 'Writer: invoicer. What is left to do for an issued document, written in the transaction that
-issued it; a row is deleted when it is done.';
+issued it; a row is deleted when it is done. What is refused for good has no further due_at, until
+a person sets one (meterline admin mail).';
 CREATE INDEX invoicer_outbox_due ON invoicer_outbox (due_at, outbox_id);
 
 CREATE TABLE document_file (

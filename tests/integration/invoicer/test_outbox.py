@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 from pypdf import PdfReader
 
-from invoicer import outbox
+from invoicer import outbox_loop
 from invoicer.intake import Intake
-from invoicer.outbox import OutboxWorker, backoff
+from invoicer.outbox import OutboxWorker
+from invoicer.outbox_loop import backoff
 from invoicer.settings import InvoicerSettings
 from tests.closed_periods import TIERED, Books, Line, Product
 
@@ -69,7 +70,7 @@ async def test_one_that_fails_waits_with_its_error_and_holds_nobody_up(
     parties: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox, "BACKOFF_MIN", timedelta(hours=1))
+    monkeypatch.setattr(outbox_loop, "BACKOFF_MIN", timedelta(hours=1))
     await connection.execute("ALTER TABLE document DISABLE TRIGGER USER")
     bad = await connection.fetchval(
         "UPDATE document SET parties = $1 WHERE number = 1 RETURNING document_ref", parties

@@ -1,0 +1,174 @@
+"""Documents on their way to customers by mail: one row of the outbox, one mail.
+
+A row is written with the document's files and deleted with the note that the mail server has taken
+the mail, so a mail goes out at least once; one that goes out twice has the same Message-ID. What a
+server refuses for good, or too often, waits for a person.
+"""
+
+import asyncio
+from email.message import EmailMessage
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+import asyncpg
+from msgspec import Struct
+
+from invoicer import metrics
+from invoicer.delivery.issued import load_issued
+from invoicer.delivery.mail import NoAddress, build_mail
+from invoicer.outbox_loop import OutboxLoop, Work, backoff, postpone
+from invoicer.repository import queries
+from invoicer.settings import InvoicerSettings
+from runtime.crashpoints import crashpoint
+from runtime.logging import get_logger
+from runtime.postgres import Connection
+from runtime.settings import SettingsError
+
+_log = get_logger()
+
+MAILS_A_CONNECTION_MAX: Final = 50
+_PORTS: Final = {"smtp": 25, "smtps": 465}
+_REFUSED_FROM: Final = 500
+"""An answer from this code on is meant for good."""
+
+
+class MailServer(Struct, frozen=True):
+    """Where mails go. has_tls: from the start; needs_tls: as soon as the server was greeted."""
+
+    host: str
+    port: int
+    has_tls: bool
+    user: str | None
+    password: str | None
+    seconds: float
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether a connection that begins in the open must not stay so."""
+        return self.password is not None and not self.has_tls
+
+    async def connect(self) -> aiosmtplib.SMTP:
+        """Make a connection, logged in where there is a user. Raises SMTPException, OSError."""
+        client = aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self.port,
+            use_tls=self.has_tls,
+            start_tls=True if self.needs_tls else None,  # None: where the server offers it
+            username=self.user,
+            password=self.password,
+            timeout=self.seconds,
+        )
+        await client.connect()
+        return client
+
+
+def read_server(settings: InvoicerSettings) -> MailServer | None:
+    """Return the mail server of the settings, None when nothing is mailed. Raises SettingsError."""
+    if not settings.smtp_url:
+        return None
+    try:
+        url = urlsplit(settings.smtp_url)
+        port = url.port
+    except ValueError as error:
+        raise SettingsError(f"METERLINE_INVOICER_SMTP_URL: {error}") from error
+    if url.scheme not in _PORTS or not url.hostname or url.path.strip("/"):
+        form = "smtp://[user:password@]host[:port] or smtps://…"
+        raise SettingsError(f"METERLINE_INVOICER_SMTP_URL: must be {form}")
+    if (url.username is None) != (url.password is None):
+        raise SettingsError("METERLINE_INVOICER_SMTP_URL: a user needs a password")
+    if "@" not in settings.mail_from:
+        raise SettingsError("METERLINE_INVOICER_MAIL_FROM: an address is needed to send mails from")
+    return MailServer(
+        url.hostname,
+        port or _PORTS[url.scheme],
+        url.scheme == "smtps",
+        None if url.username is None else unquote(url.username),
+        None if url.password is None else unquote(url.password),
+        settings.mail_seconds,
+    )
+
+
+class MailWorker(OutboxLoop):
+    """Mails what is ready, one connection after the other."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        settings: InvoicerSettings,
+        server: MailServer,
+        stopping: asyncio.Event,
+        rendered: asyncio.Event,
+    ) -> None:
+        super().__init__(pool, settings.outbox_poll_seconds, stopping, rendered)
+        self._server = server
+        self._sender = settings.mail_from
+        self._attempts_max = settings.mail_attempts_max
+
+    async def work_once(self) -> int:
+        """Mail what is due, each in a transaction of its own; stop early at a failure."""
+        sent = 0
+        client: aiosmtplib.SMTP | None = None
+        async with self._pool.acquire() as connection:
+            metrics.MAILS_REFUSED.set(await connection.fetchval(queries.count_refused_mails))
+            try:
+                while sent < MAILS_A_CONNECTION_MAX and not self._stopping.is_set():
+                    async with connection.transaction():
+                        claimed = await connection.fetchrow(queries.claim_outbox, 1, "MAIL")
+                        if claimed is None:
+                            break
+                        client = await self._take(connection, Work(*claimed), client)
+                    sent += 1
+            finally:
+                if client is not None:
+                    client.close()
+        return sent
+
+    async def _take(
+        self, connection: Connection, row: Work, client: aiosmtplib.SMTP | None
+    ) -> aiosmtplib.SMTP | None:
+        """Mail one document, or put it off; the connection if it can be used again."""
+        try:
+            mail = await self._build(connection, row)
+            async with asyncio.timeout(self._server.seconds):
+                client = client or await self._server.connect()
+                refused, _ = await client.send_message(mail)
+        except (aiosmtplib.SMTPException, NoAddress, OSError, ValueError) as error:
+            await self._put_off(connection, row, error)
+            if client is not None:
+                client.close()
+            return None
+        crashpoint("invoicer.after_mail")
+        await connection.execute(queries.mark_sent, *row.place)
+        await connection.execute(queries.finish_outbox, [row.shard_key], [row.outbox_id])
+        metrics.MAILS_SENT.inc()
+        _log.info("document_mailed", document_ref=str(row.document_ref), refused=len(refused))
+        return client
+
+    async def _build(self, connection: Connection, row: Work) -> EmailMessage:
+        documents = await load_issued(connection, [row.place])
+        files = {
+            kind: await connection.fetchval(queries.find_file, *row.place, kind)
+            for kind in ("HTML", "PDF")
+        }
+        return build_mail(documents[row.document_ref], files, self._sender)
+
+    async def _put_off(self, connection: Connection, row: Work, error: Exception) -> None:
+        is_final = is_meant_for_good(error) or row.attempts + 1 >= self._attempts_max
+        metrics.MAIL_FAILURES.labels("refused" if is_final else "later").inc()
+        wait = None if is_final else backoff(row.attempts)
+        said = await postpone(connection, row, error, wait)
+        _log.warning(
+            "mail_failed", document_ref=str(row.document_ref), error=said, is_final=is_final
+        )
+
+
+def is_meant_for_good(error: Exception) -> bool:
+    """Tell whether the same mail would only be refused again."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return all(refused.code >= _REFUSED_FROM for refused in error.recipients)
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+        return False  # a person changes the password, and the mails are good
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return error.code >= _REFUSED_FROM
+    return isinstance(error, NoAddress | ValueError)

@@ -1,0 +1,185 @@
+"""Issued documents reach their customers by a real mail server, at least once, and say so."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import asyncpg
+import pytest
+from pypdf import PdfReader
+
+from invoicer.intake import Intake
+from invoicer.mailing import MailWorker, read_server
+from invoicer.outbox import OutboxWorker
+from invoicer.settings import InvoicerSettings
+from tests.closed_periods import TIERED, Books, Line, Product
+from tests.mail_server import MailServer, running_mail_server
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with running_mail_server() as server:
+        yield server
+
+
+class Delivery:
+    """Both workers of an invoicer that mails."""
+
+    def __init__(self, pool: asyncpg.Pool, url: str, **more: Any) -> None:  # noqa: ANN401 - settings
+        settings = InvoicerSettings(
+            kafka="", postgres="", smtp_url=url, mail_from="billing@meterline.example", **more
+        )
+        server = read_server(settings)
+        assert server is not None
+        stopping, rendered = asyncio.Event(), asyncio.Event()
+        self._render = OutboxWorker(pool, settings, stopping, asyncio.Event(), rendered)
+        self._mail = MailWorker(pool, settings, server, stopping, rendered)
+
+    async def work(self) -> None:
+        while await self._render.work_once():
+            pass
+        while await self._mail.work_once():
+            pass
+
+
+async def issue(
+    connection: asyncpg.Connection, books: Books, intake: Intake, **customer: str
+) -> None:
+    product = Product(lines=[Line("API calls", TIERED, "1500")], tax="19")
+    contract = books.contract(books.issuer(), product, **customer)
+    keys = books.close(*contract.products)
+    await books.write(connection)
+    await intake.take(keys)
+
+
+async def document(connection: asyncpg.Connection) -> asyncpg.Record:
+    [row] = await connection.fetch("SELECT * FROM document")
+    return row
+
+
+async def waiting(connection: asyncpg.Connection) -> list[tuple[str, int, bool]]:
+    rows = await connection.fetch(
+        "SELECT kind, attempts, last_error, due_at = 'infinity' AS waits FROM invoicer_outbox"
+    )
+    return [(row["kind"], row["attempts"], row["waits"]) for row in rows]
+
+
+def admin(database: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "deploy.cli", "admin", *arguments],
+        env={**os.environ, "METERLINE_KAFKA": "unused:1", "METERLINE_POSTGRES": database},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def words_of(pdf: bytes) -> str:
+    return " ".join(PdfReader(BytesIO(pdf)).pages[0].extract_text().split())
+
+
+async def test_a_document_is_mailed_with_its_files_and_payment_is_due_from_then(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(
+        connection, books, intake,
+        legal_name="Acme\r\nBcc: everybody@example.com", email="a@acme.example, b@acme.example",
+    )  # fmt: skip
+    before = await document(connection)
+    assert (before["state"], before["submission_date"]) == ("ISSUED", None)
+    await Delivery(pool, mail_server.url).work()
+
+    after = await document(connection)
+    today = datetime.now(UTC).date()
+    assert after["state"] == "SENT"
+    assert abs(after["submission_date"].date() - today) <= timedelta(days=1)
+    assert after["due_date"] - after["submission_date"].date() >= timedelta(days=29)
+    assert after["due_date"] > before["due_date"]
+    assert await waiting(connection) == []
+
+    [mail] = mail_server.mails
+    assert mail["To"] == "a@acme.example, b@acme.example"
+    assert mail["Bcc"] is None
+    assert mail["Message-ID"] == f"<{after['document_ref']}@meterline.example>"
+    assert mail["Subject"].startswith(f"Invoice {after['document_number']} of ")
+    [pdf] = mail.iter_attachments()
+    assert pdf.get_filename() == f"{after['document_number']}.pdf"
+    stored = await connection.fetchval("SELECT content FROM document_file WHERE kind = 'PDF'")
+    assert pdf.get_content() == stored
+    due = f"{after['due_date'].day} {after['due_date']:%B %Y}"
+    assert due in words_of(stored), "the file says the day from which the mail counts"
+    text = mail.get_body(("plain",))
+    assert text is not None
+    assert f"Due on: {due}" in text.get_content()
+    assert "$28.56" in text.get_content()
+
+    await connection.execute(
+        "INSERT INTO invoicer_outbox (shard_key, tenant_id, document_ref, kind) "
+        "SELECT shard_key, tenant_id, document_ref, 'RENDER' FROM document"
+    )
+    await Delivery(pool, mail_server.url).work()
+    assert len(mail_server.mails) == 1, "drawn again, it is not mailed again"
+
+
+async def test_a_busy_server_is_asked_again_and_a_refusal_waits_for_a_person(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+    database: str,
+) -> None:
+    await issue(connection, books, intake, email="a@acme.example")
+    mail_server.answers["a@acme.example"] = ["451 try later", "550 no such user"]
+    delivery = Delivery(pool, mail_server.url)
+    await delivery.work()
+    assert await waiting(connection) == [("MAIL", 1, False)]
+    await connection.execute("UPDATE invoicer_outbox SET due_at = now()")
+    await delivery.work()
+    assert await waiting(connection) == [("MAIL", 2, True)]
+    assert (await document(connection))["state"] == "ISSUED"
+
+    listed = admin(database, "mails", "--json")
+    assert '"state":"REFUSED"' in listed
+    assert "550" in listed
+    number = (await document(connection))["document_number"]
+    assert "1 to be mailed now" in admin(database, "mail-again", number)
+    await delivery.work()
+    assert [mail["To"] for mail in mail_server.mails] == ["a@acme.example"]
+    assert (await document(connection))["state"] == "SENT"
+
+
+async def test_without_the_server_mails_wait_and_too_many_tries_are_the_end(
+    connection: asyncpg.Connection, books: Books, intake: Intake, pool: asyncpg.Pool
+) -> None:
+    await issue(connection, books, intake, email="a@acme.example")
+    with running_mail_server() as server:
+        gone = server.url
+    delivery = Delivery(pool, gone, mail_attempts_max=2)
+    await delivery.work()
+    assert await waiting(connection) == [("MAIL", 1, False)]
+    await connection.execute("UPDATE invoicer_outbox SET due_at = now()")
+    await delivery.work()
+    assert await waiting(connection) == [("MAIL", 2, True)]
+
+
+async def test_a_customer_without_an_address_is_told_of(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(connection, books, intake, email="nobody")
+    await Delivery(pool, mail_server.url).work()
+    assert await waiting(connection) == [("MAIL", 1, True)]
+    assert mail_server.mails == []
