@@ -17,13 +17,13 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Coverage(msgspec.Struct):
     """A contract product that prices a meter for a customer.
 
-    place: the contract's number and the product's position; the lowest counts first.
+    place: the contract's number, the product's position and version; the lowest counts first.
     bills_each_event: every event gets a document of its own, under the period's.
     start, end, document: the period looked for last, in UTC microseconds since 1970, and the ref
     of its document; the next use is mostly of the same one.
     """
 
-    place: tuple[int, int]
+    place: tuple[int, int, int]
     tenant_ref: str
     contract_ref: UUID
     document_group: int

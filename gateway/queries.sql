@@ -23,11 +23,15 @@ SELECT format_ref, name, definition, deleted_at IS NOT NULL AS is_deleted
 FROM usage_format WHERE tenant_id = $1 AND reference_version > $2;
 
 -- name: list_coverages_since
--- What contracts that are newer price, a row a line that measures something.
+-- What contracts that are newer price, a row a line that measures something: all versions of their
+-- products, each within the days that it is to count on once it was swapped in.
 SELECT c.customer_ref, m.usage_product_ref, k.contract_ref, k.contract_number, e.entity_ref,
-    p.position, p.document_group, p.currency, p.billing_start_date, p.billing_end_date,
+    p.position, p.version, p.document_group, p.currency, p.billing_start_date, p.billing_end_date,
     p.cycle_unit, p.cycle_length, p.issue_day, p.payment_time, p.timezone, p.net_terms,
-    pl.price::text AS price
+    p.since_date, least(p.until_date, (
+        SELECT min(s.from_date) FROM contract_succession s
+        WHERE s.shard_key = p.shard_key AND s.contract_product_ref = p.contract_product_ref
+    )) AS until_date, pl.price::text AS price
 FROM contract k
 JOIN customer c ON c.shard_key = k.shard_key AND c.customer_id = k.customer_id
 JOIN contract_product p ON p.shard_key = k.shard_key AND p.contract_ref = k.contract_ref

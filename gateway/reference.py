@@ -322,7 +322,7 @@ def _keep_coverages(tenant: Tenant, rows: Iterable[asyncpg.Record]) -> None:
 
 def _coverage(tenant: Tenant, row: asyncpg.Record) -> Coverage:
     return Coverage(
-        place=(row["contract_number"], row["position"]),
+        place=(row["contract_number"], row["position"], row["version"]),
         tenant_ref=tenant.tenant_ref,
         contract_ref=row["contract_ref"],
         document_group=row["document_group"],

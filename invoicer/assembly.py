@@ -60,6 +60,8 @@ class ProductTerms(msgspec.Struct, frozen=True):
     issue_day: date | None
     payment_time: PaymentTime
     timezone: str
+    since_date: date | None = None
+    until_date: date | None = None
 
     @property
     def billing(self) -> BillingTerms:
@@ -72,6 +74,8 @@ class ProductTerms(msgspec.Struct, frozen=True):
             issue_day=self.issue_day,
             payment_time=self.payment_time,
             timezone=self.timezone,
+            since=self.since_date,
+            until=self.until_date,
         )
 
 
@@ -218,7 +222,8 @@ def _spent_before(
     before: those on the same document. others: those on others, by period.
     Raises InvalidInput when a period before has no document yet.
     """
-    if terms.billing_end_date is None or cut.end_date <= terms.billing_end_date:
+    end_day = terms.billing.end_day
+    if end_day is None or cut.end_date < end_day:
         return None
     own = [one for one in before if one.contract_product_ref == terms.contract_product_ref]
     here = {one.period_ref for one in own}

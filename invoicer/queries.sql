@@ -58,17 +58,19 @@ LEFT JOIN document_product p ON p.shard_key = d.shard_key AND p.document_ref = d
 GROUP BY d.document_ref, d.state, p.period_ref;
 
 -- name: load_terms
--- Every product of the contracts, with the terms that it is sold under.
+-- Every product of the contracts, with the terms that it is sold under; what is being back-filled
+-- prices nothing yet.
 SELECT cp.contract_product_ref, cp.contract_ref, cp.position, cp.document_group,
     p.name AS product_name, cp.currency, cp.net_terms, cp.tax, cp.discount,
     coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments, cp.credits,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
-    cp.payment_time, cp.timezone
+    cp.payment_time, cp.timezone, cp.since_date, cp.until_date
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
 JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
 JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
 JOIN product p ON p.tenant_id = cp.tenant_id AND p.product_id = pr.product_id
-ORDER BY cp.contract_ref, cp.position;
+WHERE NOT cp.is_pending
+ORDER BY cp.contract_ref, cp.position, cp.version;
 
 -- name: load_cuts
 -- The last cut of every period that is in, for each document.

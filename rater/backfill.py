@@ -1,7 +1,9 @@
-"""Back-fill: rates by a new contract what was in the log before it, in bounded steps.
+"""Back-fill: rates by a new version of a contract what was in the log before it, in bounded steps.
 
 The live loop rates what follows `end_offset` into the same charges, so between two steps of either
-the totals are those of a part of the events, and never of an event twice.
+the totals are those of a part of the events, and never of an event twice. The charges of an edited
+contract count from the step that swaps them in (`succession.py`): until then those of the version
+before are whole and go on.
 """
 
 from collections.abc import Sequence
@@ -10,64 +12,83 @@ from uuid import UUID
 
 import asyncpg
 
+from rater import succession
 from rater.aggregates import ordered_charges, save_shares
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
 from rater.fold import Moves, add_usage
 from rater.late import mark_late
-from rater.memory import Charge, Line, micros
+from rater.memory import Charge, Customer, Line, micros
 from rater.metrics import BACKFILLED_EVENTS, LATE_EVENTS
 from rater.owner import Owner
 from rater.repository import Fenced, queries
 from rater.schedule import schedule_contract
 from rater.shares import Shares, is_ordered
+from rater.succession import REF_MAX, REF_MIN
 from rater.tasks import Task
 from runtime.crashpoints import crashpoint
 from schemas.aggregation import Use
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index
 from schemas.money import QUANTITY_DIGITS, Quantity, decimal_to_scaled
 
-_REF_MIN: Final = UUID(int=0)
-_REF_MAX: Final = UUID(int=(1 << 128) - 1)
 _TIMESTAMP_MAX_MICROS: Final = 10**16
 """November 2286: within the months that refs can tell apart, and after every event."""
 
 
 async def step(owner: Owner, task: Task) -> None:
-    """Rate one page of the customer's past events; the last page ends the task."""
+    """Rate one page of the customer's past events; the last page swaps or ends the task."""
     assert task.end_offset is not None
+    if task.is_swapped:
+        await succession.find_uncovered(owner, task)
+        return
     customer = await owner.customer(task.customer_ref)
-    lines = customer.lines_of_contract(task.contract_ref)
+    lines = lines_of(customer, task)
     page_length = owner.settings.backfill_events_max
     partition = owner.state.partition
     async with owner.step() as connection:
         low, high = ref_span(lines)
-        span = (task.shard_key, task.cursor or _REF_MIN, low, high, page_length)
+        span = (task.shard_key, task.cursor or REF_MIN, low, high, page_length)
         wants_data = any(line.has_cells or line.unique_key or line.formula for line in lines)
         page = await connection.fetch(queries.page_of_events, *span, wants_data)
         totals, moves, shares, covered = add_past(page, lines, task)
-        is_done = len(page) < page_length
-        if is_done:
+        is_last = len(page) < page_length
+        swaps = is_last and task.version > 1
+        if is_last:
             place = (task.customer_id, lines, (low, high))
             shares.again |= await ordered_charges(connection, *place)
         moved = await connection.fetchval(queries.take_unrated, task.shard_key, covered)
         cursor = page[-1]["event_ref"] if page else task.cursor
-        progress = (partition, task.reference_version, task.cursor, cursor, len(covered), is_done)
-        if await connection.fetchval(queries.move_backfill, *progress) is None:
+        if swaps:
+            cursor = None  # what is left begins anew
+        progress = (partition, task.reference_version, task.cursor, cursor, len(covered))
+        states = (is_last and not swaps, task.is_swapped, swaps)
+        if await connection.fetchval(queries.move_backfill, *progress, *states) is None:
             raise Fenced("the page was rated already")
         # Behind the cursor, since what lies before it counts.
         new = await save_totals(connection, totals, moves)
         new += await save_shares(connection, shares)
         await drop_empty(connection, new)
         await mark_late(connection, owner, new)
-        if is_done:
+        if swaps:
+            await succession.swap(connection, task)
+        if is_last:
             await schedule_contract(connection, owner, task)
         await connection.execute(queries.step_partition, partition, moved)
     crashpoint("rater.after_backfill_step")
     owner.state.steps += 1
-    task.cursor, task.is_done = cursor, is_done
+    task.cursor, task.is_swapped, task.is_done = cursor, swaps, is_last and not swaps
     keep_totals(new)
+    if swaps:
+        # Its lines in memory still count by the bounds before.
+        owner.memory.forget_customer(task.customer_id)
     LATE_EVENTS.inc(count_late(totals) + shares.count_late())
     BACKFILLED_EVENTS.inc(len(covered))
+
+
+def lines_of(customer: Customer, task: Task) -> list[Line]:
+    """Return the lines that price a meter and came with the task's version of its contract."""
+    version = (task.contract_ref, task.version)
+    lines = [line for own in customer.lines.values() for line in own]
+    return [one for one in lines if (one.product.contract_ref, one.product.version) == version]
 
 
 def add_past(
@@ -110,12 +131,12 @@ def add_past(
 def ref_span(lines: Sequence[Line]) -> tuple[UUID, UUID]:
     """Return the bounds, both exclusive, of the refs of all events that the lines may cover."""
     if not lines:
-        return _REF_MAX, _REF_MAX
+        return REF_MAX, REF_MAX
     start = max(min(line.product.start for line in lines), TIMESTAMP_MIN_MICROS)
     end = max(line.product.end for line in lines)
     low = month_bounds(month_index(start))[0].int - 1
     if end > _TIMESTAMP_MAX_MICROS:
-        return UUID(int=max(low, 0)), _REF_MAX
+        return UUID(int=max(low, 0)), REF_MAX
     if end <= TIMESTAMP_MIN_MICROS:
-        return _REF_MAX, _REF_MAX
+        return REF_MAX, REF_MAX
     return UUID(int=max(low, 0)), month_bounds(month_index(end - 1))[1]

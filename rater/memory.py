@@ -20,7 +20,6 @@ from schemas.pricing.event_fees import FeeTally
 from schemas.pricing.matrix import cell_name_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = timedelta(days=1)
 _NEVER_MICROS = 1 << 62
 _POLLS_BETWEEN_COUNTS = 8
 
@@ -90,7 +89,7 @@ class RatedPeriod(msgspec.Struct):
 class Product(msgspec.Struct):
     """A contract product: the terms that cut its time into periods, and those in use so far.
 
-    waits_for_call: its periods are closed by a call alone.
+    waits_for_call: its periods are closed by a call alone. version: of its contract.
     """
 
     ref: UUID
@@ -103,6 +102,7 @@ class Product(msgspec.Struct):
     end: int
     periods: dict[int, RatedPeriod]
     latest: RatedPeriod | None = None
+    version: int = 1
 
     @classmethod
     def of(
@@ -114,13 +114,17 @@ class Product(msgspec.Struct):
         contract_ref: UUID,
         terms: BillingTerms,
         waits_for_call: bool = False,
+        version: int = 1,
     ) -> "Product":
         """Make a product that has no period in use yet."""
         end = _NEVER_MICROS
-        if terms.end_date is not None:
-            end = micros(first_instant(terms.end_date + _DAY, terms.timezone))
-        start = micros(first_instant(terms.start_date, terms.timezone))
-        return cls(ref, shard_key, tenant, contract_ref, terms, waits_for_call, start, end, {})
+        if terms.end_day is not None:
+            end = micros(first_instant(terms.end_day, terms.timezone))
+        start = micros(first_instant(terms.first_day, terms.timezone))
+        return cls(
+            *(ref, shard_key, tenant, contract_ref, terms, waits_for_call, start, end, {}),
+            version=version,
+        )
 
     def period_at(self, instant: int) -> RatedPeriod | None:
         """Return the period that holds an instant, None when the contract is not in force."""
@@ -314,15 +318,6 @@ class Customer:
         for line in lines:
             if line.meter_id is not None and is_usage(line.price):
                 self.lines[line.meter_id] = (*self.lines.get(line.meter_id, ()), line)
-
-    def lines_of_contract(self, contract_ref: UUID) -> list[Line]:
-        """Return the lines that price a meter under one contract."""
-        return [
-            line
-            for lines in self.lines.values()
-            for line in lines
-            if line.product.contract_ref == contract_ref
-        ]
 
     def charge_count(self) -> int:
         """Return how many charges are in memory."""

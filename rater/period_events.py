@@ -34,6 +34,7 @@ async def uses_of(connection: Connection, charge: Charge) -> AsyncIterator[Use]:
         month_bounds(month_index(first))[0],
         month_bounds(month_index(last))[1],
         formula is not None,
+        line.product.version,
         prefetch=EVENTS_AHEAD,
     )
     async for row in events:

@@ -44,9 +44,9 @@ SELECT partition FROM rater_partition WHERE reference_version > changes_seen;
 -- Turn the changes since the last that was seen into tasks. The loop rates by them from here on,
 -- which is where they were recorded, or before it when the log is rated again from an older place.
 INSERT INTO partition_task (partition, reference_version, kind, state, shard_key, tenant_id,
-                            customer_id, contract_ref, end_offset)
+                            customer_id, contract_ref, contract_version, end_offset)
 SELECT partition, reference_version, kind, 'PENDING', shard_key, tenant_id, customer_id,
-       contract_ref, CASE kind WHEN 'CONTRACT' THEN least(recorded_offset, $4) END
+       contract_ref, contract_version, CASE kind WHEN 'CONTRACT' THEN least(recorded_offset, $4) END
 FROM partition_change
 WHERE partition = $1 AND reference_version > $2 AND reference_version <= $3
 RETURNING customer_id;
@@ -58,7 +58,7 @@ RETURNING archived_below, archived_until;
 -- name: pending_tasks
 -- What the owner has to do, in the order in which it was asked for.
 SELECT t.reference_version, t.kind, t.shard_key, t.customer_id, t.contract_ref, t.end_offset,
-       t.cursor_ref, c.close_through, customer.customer_ref::text AS customer_ref
+       t.cursor_ref, t.contract_version, t.is_swapped, c.close_through, customer.customer_ref::text AS customer_ref
 FROM partition_task t
 JOIN partition_change c USING (partition, reference_version)
 JOIN customer ON customer.shard_key = t.shard_key AND customer.customer_id = t.customer_id
@@ -69,10 +69,62 @@ ORDER BY t.reference_version;
 -- From the cursor that the page was read behind; no row: it has been read already.
 UPDATE partition_task SET cursor_ref = $4, events_rated = events_rated + $5,
     state = CASE WHEN $6 THEN 'DONE' ELSE state END,
-    finished_at = CASE WHEN $6 THEN now() END
+    finished_at = CASE WHEN $6 THEN now() END, is_swapped = $8
 WHERE partition = $1 AND reference_version = $2 AND state = 'PENDING'
-  AND cursor_ref IS NOT DISTINCT FROM $3
+  AND cursor_ref IS NOT DISTINCT FROM $3 AND is_swapped = $7
 RETURNING true;
+
+-- name: begin_version
+-- The products of a contract's version price from now on.
+UPDATE contract_product SET is_pending = false
+WHERE shard_key = $1 AND contract_ref = $2 AND version = $3 AND is_pending;
+
+-- name: end_products
+-- What a contract's version takes the place of prices nothing from that day on.
+UPDATE contract_product p SET until_date = s.from_date
+FROM contract_succession s
+WHERE s.shard_key = $1 AND s.contract_ref = $2 AND s.version = $3 AND p.shard_key = s.shard_key
+  AND p.contract_product_ref = s.contract_product_ref
+  AND coalesce(p.until_date > s.from_date, true);
+
+-- name: ended_periods
+-- The periods that a contract's version takes the place of. None was cut: a closed period keeps the
+-- version that it was cut with.
+SELECT b.period_ref FROM contract_succession s
+JOIN billing_period b USING (shard_key, contract_product_ref)
+WHERE s.shard_key = $1 AND s.contract_ref = $2 AND s.version = $3
+  AND b.start_date >= s.from_date AND b.last_cut_number = 0;
+
+-- name: drop_values_of_periods
+DELETE FROM charge_value v USING charge c
+WHERE c.shard_key = $1 AND c.period_ref = ANY ($2::uuid[])
+  AND v.shard_key = c.shard_key AND v.charge_ref = c.charge_ref;
+
+-- name: drop_charges_of_periods
+DELETE FROM charge WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]);
+
+-- name: drop_periods
+DELETE FROM billing_period WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]);
+
+-- name: ended_meters
+-- The meters that were priced by what a contract's version has ended, and from which day that is.
+SELECT pl.meter_id, p.timezone, min(s.from_date) AS from_date
+FROM contract_succession s
+JOIN contract_product p USING (shard_key, contract_product_ref)
+JOIN contract_line l USING (shard_key, contract_product_ref)
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+WHERE s.shard_key = $1 AND s.contract_ref = $2 AND s.version = $3 AND pl.meter_id IS NOT NULL
+GROUP BY pl.meter_id, p.timezone;
+
+-- name: add_unrated
+-- Events that no line covers any more; returns how many were rated before.
+WITH added AS (
+    INSERT INTO unrated_usage (shard_key, event_ref, tenant_id, customer_id, meter_id)
+    SELECT $1, event_ref, $2, $3, meter_id
+    FROM unnest($4::uuid[], $5::integer[]) AS gone (event_ref, meter_id)
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT count(*) FROM added;
 
 -- name: set_end_offset
 UPDATE partition_task SET end_offset = $3 WHERE partition = $1 AND reference_version = $2;
@@ -100,10 +152,12 @@ FROM unnest($1::integer[], $2::uuid[]) AS wanted (shard_key, customer_ref)
 JOIN customer c USING (shard_key, customer_ref);
 
 -- name: load_contracts
--- The products of contracts, each with its lines; a product without lines is one row.
+-- The products of contracts, each with its lines; a product without lines is one row. What an edit
+-- has replaced from its first day on is left out; what is being back-filled is not.
 SELECT c.customer_id, c.contract_ref, c.closing, p.shard_key, p.contract_product_ref,
        p.billing_start_date, p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day,
-       p.payment_time, p.timezone, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
+       p.payment_time, p.timezone, p.version, p.since_date, p.until_date,
+       p.is_pending, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
        pl.price::text AS price, m.aggregation, m.unique_key, m.formula
 FROM unnest($1::integer[], $2::integer[]) AS wanted (shard_key, customer_id)
 JOIN contract c USING (shard_key, customer_id)
@@ -112,8 +166,9 @@ LEFT JOIN contract_line l USING (shard_key, contract_product_ref)
 LEFT JOIN pricing_line pl
     ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
 LEFT JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
-WHERE $3::uuid IS NULL OR c.contract_ref = $3
-ORDER BY c.contract_number, p.position, l.position;
+WHERE ($3::uuid IS NULL OR c.contract_ref = $3)
+  AND coalesce(greatest(p.billing_start_date, p.since_date) < p.until_date, true)
+ORDER BY c.contract_number, p.position, p.version, l.position;
 
 -- name: ensure_month
 SELECT ensure_usage_month($1);
@@ -207,11 +262,12 @@ ORDER BY c.cell;
 
 -- name: events_of_period
 -- The events of a customer's meter between two instants, in their order, as they count now: those
--- whose refs are of these months, and those that were moved there. What a back-fill of the contract
--- has yet to rate is left out. $8: whether their additional data matters.
+-- whose refs are of these months, and those that were moved there. What a back-fill of the
+-- contract's version $9 has yet to rate is left out. $8: whether their additional data matters.
 WITH waiting AS MATERIALIZED (
     SELECT end_offset, cursor_ref FROM partition_task
     WHERE state = 'PENDING' AND kind = 'CONTRACT' AND shard_key = $1 AND contract_ref = $2
+      AND contract_version = $9 AND NOT is_swapped
 ),
 own AS MATERIALIZED (
     SELECT customer_id FROM contract WHERE shard_key = $1 AND contract_ref = $2

@@ -109,9 +109,12 @@ async def load_customers(source: Source, memory: Memory, refs: Iterable[str]) ->
 async def load_contract(
     source: Source, *, shard_key: int, customer_id: int, contract_ref: UUID, tenant: Tenant
 ) -> list[tuple[Product, list[Line]]]:
-    """Read one contract: its products in order, each with all its lines, flat ones too."""
+    """Read one contract: its products in order, each with all its lines, flat ones too.
+
+    What is being back-filled to take the place of others is left out.
+    """
     rows = await source.fetch(queries.load_contracts, [shard_key], [customer_id], contract_ref)
-    return read_products(rows, tenant)
+    return read_products([row for row in rows if not row["is_pending"]], tenant)
 
 
 async def load_products(
@@ -163,6 +166,7 @@ def _product(row: asyncpg.Record, tenant: Tenant) -> Product:
         contract_ref=row["contract_ref"],
         terms=BillingTerms.of_row(row),
         waits_for_call=row["closing"] == "MANUAL",
+        version=row["version"],
     )
 
 

@@ -16,7 +16,8 @@ class Task(msgspec.Struct):
 
     end_offset: of a CONTRACT, the first offset that the live loop rates by it; of a CLOSE, the end
     of the log at the request, None until it was read.
-    cursor: the last event that a back-fill has seen.
+    cursor: the last event that a back-fill has seen. version: of the contract, whose products are
+    rated; is_swapped: their charges count already, in place of those before.
     """
 
     reference_version: int
@@ -28,6 +29,8 @@ class Task(msgspec.Struct):
     end_offset: int | None
     cursor: UUID | None
     close_through: date | None
+    version: int = 1
+    is_swapped: bool = False
     is_done: bool = False
 
     @classmethod
@@ -43,6 +46,8 @@ class Task(msgspec.Struct):
             end_offset=row["end_offset"],
             cursor=row["cursor_ref"],
             close_through=row["close_through"],
+            version=row["contract_version"],
+            is_swapped=row["is_swapped"],
         )
 
 

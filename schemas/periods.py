@@ -44,6 +44,9 @@ class BillingTerms(msgspec.Struct, frozen=True):
     issue_day: the first issue date and the anchor of all bounds; None: bounds count back from the
     day after the last, or on from the first day where there is no last.
     timezone: an IANA name.
+    since, until: these terms count from the one day on and before the other, None for no such
+    bound: a contract that is edited has others before or after. Cycles stand where they would
+    without these bounds; no period of terms that begin to count later is the contract's first.
     Raises InvalidInput that lists every wrong field.
     """
 
@@ -54,6 +57,8 @@ class BillingTerms(msgspec.Struct, frozen=True):
     issue_day: date | None = None
     payment_time: PaymentTime = "AFTER_USE"
     timezone: str = "UTC"
+    since: date | None = None
+    until: date | None = None
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))
@@ -71,7 +76,20 @@ class BillingTerms(msgspec.Struct, frozen=True):
             issue_day=row["issue_day"],
             payment_time=row["payment_time"],
             timezone=row["timezone"],
+            since=row["since_date"],
+            until=row["until_date"],
         )
+
+    @property
+    def first_day(self) -> date:
+        """The first day that these terms count on."""
+        return max(self.start_date, self.since or self.start_date)
+
+    @property
+    def end_day(self) -> date | None:
+        """The day after the last one that these terms count on; None: there is no last."""
+        bounds = [day for day in (_end_bound(self), self.until) if day is not None]
+        return min(bounds, default=None)
 
 
 def _problems(terms: BillingTerms) -> Iterator[Problem]:
@@ -161,7 +179,7 @@ def periods(terms: BillingTerms) -> Iterator[Period]:
     A period whose days a zone left out altogether (Samoa, 30 December 2011) has no instant and is
     not yielded.
     """
-    number = _first_number(terms)
+    number = _number_from(terms, terms.first_day)
     while (period := _period(terms, number)) is not None:
         yield period
         number += 1
@@ -178,7 +196,7 @@ def period_at(terms: BillingTerms, instant: datetime) -> Period | None:
     Costs the same wherever the instant lies: the cycle is computed, not walked to.
     """
     local = instant.astimezone(ZoneInfo(terms.timezone)).date()
-    number = _number_at(terms, min(max(local, terms.start_date), DATE_MAX))
+    number = _number_at(terms, min(max(local, terms.first_day), DATE_MAX))
     # Where clocks go back over midnight, some instants of a day bear the date of the one before.
     for candidate in (number, number + 1):
         period = _period(terms, candidate)
@@ -244,8 +262,18 @@ def _number_at(terms: BillingTerms, day: date) -> int:
 
 
 def _first_number(terms: BillingTerms) -> int:
-    """Return the number of the first cycle that is in force for an instant at least."""
-    number = _number_at(terms, terms.start_date)
+    """Return the number of the contract's first cycle, whether or not these terms count then."""
+    if terms.since is None and terms.until is None:
+        return _number_from(terms, terms.start_date)
+    return _first_number(msgspec.structs.replace(terms, since=None, until=None))
+
+
+def _number_from(terms: BillingTerms, day: date) -> int:
+    """Return the number of the first cycle from a day on that is in force for an instant at least.
+
+    day: the first one in force, or one at which the terms begin to count.
+    """
+    number = _number_at(terms, day)
     bounds = _clipped(terms, number)
     if bounds is None:
         return number
@@ -255,10 +283,11 @@ def _first_number(terms: BillingTerms) -> int:
 
 def _clipped(terms: BillingTerms, number: int) -> tuple[date, date] | None:
     """Return the days from which and before which a cycle is in force, or None if it never is."""
-    after_last = _end_bound(terms) or DATE_MAX
+    after_last = terms.end_day or DATE_MAX
     if terms.unit == "ONE_TIME":
-        return (terms.start_date, after_last) if number == 0 else None
-    start = max(_bound(terms, number), terms.start_date)
+        start, end = terms.first_day, after_last
+        return (start, end) if number == 0 and start < end else None
+    start = max(_bound(terms, number), terms.first_day)
     end = min(_bound(terms, number + 1), after_last)
     return (start, end) if start < end else None
 
@@ -274,13 +303,13 @@ def _period(terms: BillingTerms, number: int) -> Period | None:
         return None
     one_time = terms.unit == "ONE_TIME"
     return Period(
-        index=number - _first_number(terms),
+        index=number - _first_number(terms) + (terms.first_day > terms.start_date),
         start=start,
         end=end,
         start_date=bounds[0],
         end_date=bounds[1],
-        full_start_date=bounds[0] if one_time else _bound(terms, number),
-        full_end_date=bounds[1] if one_time else _bound(terms, number + 1),
+        full_start_date=terms.start_date if one_time else _bound(terms, number),
+        full_end_date=_end_bound(terms) or bounds[1] if one_time else _bound(terms, number + 1),
         issue_date=_issue_date(terms, *bounds),
     )
 

@@ -16,7 +16,7 @@ WHERE ($1::integer IS NULL OR tenant_id = $1) AND credits_amount <> coalesce(dra
 -- name: draws
 SELECT draw.contract_product_ref, draw.place, draw.period_index, draw.amount, product.credits,
        product.currency, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
-       payment_time, timezone
+       payment_time, timezone, since_date, until_date
 FROM credit_draw draw
 JOIN contract_product product USING (shard_key, contract_product_ref)
 WHERE $1::integer IS NULL OR draw.tenant_id = $1

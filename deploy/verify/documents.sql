@@ -201,7 +201,7 @@ SELECT document.document_ref, document_number, document.currency,
        product.position, product_name, product.minimum_fee, product.sub_total, product.total,
        product.discount, product.discount_rate, product.tax_rate, lines.amount AS lines_amount,
        product.true_ups, terms.discount AS discount_percent, terms.tax, terms.commitments,
-       end_date > terms.billing_end_date AS is_last,
+       end_date >= least(terms.billing_end_date + 1, terms.until_date) AS is_last,
        CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
            SELECT coalesce(sum(other.total), 0)
            FROM document_product other JOIN document holder USING (shard_key, document_ref)
@@ -272,7 +272,7 @@ SELECT head.root AS document_ref, document.document_number || ' with its adjustm
        0 AS position, product.name AS product_name, product.minimum_fee, product.sub_total, product.total,
        product.discount, product.discount_rate, product.tax_rate, product.lines_amount,
        product.discount_rate AS discount_percent, product.tax_rate AS tax,
-       NULL AS true_ups, terms.commitments, end_date > terms.billing_end_date AS is_last,
+       NULL AS true_ups, terms.commitments, end_date >= least(terms.billing_end_date + 1, terms.until_date) AS is_last,
        CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
            SELECT coalesce(sum(other.total), 0)
            FROM document_product other JOIN document holder USING (shard_key, document_ref)

@@ -242,7 +242,8 @@ WHERE twin.rated_at < alias.rated_at;
 -- Every stored period beside the terms that it is cut from, in order of time.
 SELECT period_ref, period.contract_product_ref, period_index, start_at, end_at, start_date,
        end_date, full_start_date, full_end_date, issue_date, is_partial, billing_start_date,
-       billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, timezone
+       billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, timezone,
+       since_date, until_date
 FROM billing_period period
 JOIN contract_product product USING (shard_key, contract_product_ref)
 WHERE $1::integer IS NULL OR period.tenant_id = $1

@@ -63,6 +63,8 @@ def billing_terms(row: asyncpg.Record) -> BillingTerms:
         issue_day=row["issue_day"],
         payment_time=row["payment_time"],
         timezone=row["timezone"],
+        since=row["since_date"],
+        until=row["until_date"],
     )
 
 

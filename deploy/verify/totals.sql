@@ -219,7 +219,7 @@ event AS (
     LEFT JOIN last USING (shard_key, event_ref)
 )
 SELECT event.event_ref, occurred_at, contract.contract_ref, billing_start_date, billing_end_date,
-       cycle_unit, cycle_length, issue_day, payment_time, timezone
+       cycle_unit, cycle_length, issue_day, payment_time, timezone, since_date, until_date
 FROM event
 JOIN contract ON (contract.shard_key, contract.customer_id) = (event.shard_key, event.customer_id)
 JOIN contract_product product

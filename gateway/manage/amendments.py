@@ -21,8 +21,8 @@ from gateway.manage.body import Fields
 from gateway.manage.context import (
     caller,
     is_strict,
+    name_of_caller,
     path_ref,
-    queries,
     routes_of,
     transaction,
 )
@@ -144,13 +144,12 @@ async def _amend(
         at = EPOCH + parse_timestamp(change.timestamp) * MICRO
     counted = Counted(event["shard_key"], event["customer_id"], event["meter_id"], at)
     async with transaction(request) as (connection, tenant_id):
-        caller_ref = UUID(claims.actor.rpartition(" ")[2])
-        made_by = await connection.fetchval(queries.name_of_caller, tenant_id, caller_ref)
+        made_by = await name_of_caller(request, connection)
         charges = await charges_of(connection, tenant_id, counted)
     customer_ref = str(event["customer_ref"])
     receipt = None
     if is_deleted or change.has_something:
-        record = _record(claims, event, change, made_by or claims.actor, is_deleted=is_deleted)
+        record = _record(claims, event, change, made_by, is_deleted=is_deleted)
         receipt = await ingest.append(tenant_id, counted.shard_key, customer_ref.encode(), record)
     shown = {
         "event_ref": event["event_ref"],

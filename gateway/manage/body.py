@@ -88,6 +88,10 @@ class Body:
         self._objects: list[Fields] = []
         self.fields = self.object(values, "")
 
+    def over(self, values: Mapping[str, object]) -> "Body":
+        """Start to read another object in the place of this one, as strictly."""
+        return Body(values, unknown_code=self._unknown_code)
+
     def object(self, values: Mapping[str, object], pointer: str) -> "Fields":
         """Start to read an object of the body."""
         fields = Fields(self, values, pointer)

@@ -23,12 +23,13 @@ async def announce(
     customer_id: int,
     contract_ref: UUID,
     close_through: date | None = None,
+    version: int = 1,
 ) -> None:
     """Note a change for the owner of the customer's partition, with the offset it stands at.
 
     The partition's row is locked until the transaction ends: what else the change is made of has
     to be written in this transaction. It waits for a poll that is being rated; raises
-    TransientError when that takes too long.
+    TransientError when that takes too long. version: of a CONTRACT, whose products are new.
     """
     partitions = await connection.fetchval(queries.count_partitions)
     partition = partition_of(shard_key, partitions)
@@ -45,6 +46,7 @@ async def announce(
         contract_ref,
         row["next_offset"],
         close_through,
+        version,
     )
 
 

@@ -109,7 +109,7 @@ async def get_credits(request: web.Request) -> web.Response:
         if found is None:
             raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
         products = await connection.fetch(
-            queries.list_contract_products, tenant_id, place, [contract_ref]
+            queries.list_contract_products, tenant_id, place, [contract_ref], False
         )
         refs = [row["contract_product_ref"] for row in products]
         drawn = await connection.fetch(queries.list_credit_draws, tenant_id, place, refs)

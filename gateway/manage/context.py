@@ -151,6 +151,14 @@ async def note(
     )
 
 
+async def name_of_caller(request: web.Request, connection: Connection) -> str:
+    """Return who calls in a form that people know: the name of a key, or an admin's address."""
+    claims = caller(request)
+    caller_ref = UUID(claims.actor.rpartition(" ")[2])
+    known = await connection.fetchval(queries.name_of_caller, claims.tenant_id, caller_ref)
+    return known or claims.actor
+
+
 def is_strict(request: web.Request) -> bool:
     """Tell whether unknown fields are refused everywhere: the client or its tenant wants it so."""
     tenants = request.app[routes.INGEST].reference.tenants

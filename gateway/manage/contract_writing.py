@@ -5,7 +5,7 @@ end of the transaction, so that no event is rated in between.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -76,6 +76,11 @@ class RefMaker(Struct, frozen=True):
     def ref(self, kind: RefKind, *fields: str | int) -> UUID:
         """Return the ref of a row, from what tells it apart."""
         return derived_ref(kind, self.month, self.shard_key, self.tenant_bits, *fields)
+
+    def product_ref(self, contract_ref: UUID, position: int, version: int = 1) -> UUID:
+        """Return the ref of a contract product as a version of its contract has it."""
+        edition = () if version == 1 else (version,)
+        return self.ref("contract_product", str(contract_ref), position, *edition)
 
 
 async def load_reference(
@@ -175,6 +180,7 @@ async def write_contract(
     contract: NewContract,
     customer: asyncpg.Record,
     products: Sequence[SettledProduct],
+    made_by: str,
 ) -> UUID:
     """Announce a contract and add its rows; its number is the tenant's next. Returns its ref."""
     contract_ref = maker.ref("contract", str(uuid4()))
@@ -186,7 +192,7 @@ async def write_contract(
         customer_id=customer["customer_id"],
         contract_ref=contract_ref,
     )
-    await _refuse_archived(connection, maker.shard_key, customer, products)
+    await refuse_archived(connection, maker.shard_key, customer, products)
     number = await connection.fetchval(queries.take_contract_number, tenant_id)
     await connection.execute(
         queries.add_contract,
@@ -200,18 +206,46 @@ async def write_contract(
         contract.closing,
         contract.closes_ended,
     )
-    groups = document_groups(contract.invoice_mode, [_payable(p, customer) for p in products])
+    version = (maker.shard_key, contract_ref, 1, tenant_id)
+    await connection.execute(queries.add_contract_version, *version, "MADE", False, made_by)
+    groups = document_groups(contract.invoice_mode, [payable(p, customer) for p in products])
     for position, (product, group) in enumerate(zip(products, groups, strict=True)):
-        product_ref = maker.ref("contract_product", str(contract_ref), position)
-        key = (maker.shard_key, product_ref, tenant_id, contract_ref, position, group)
-        row = key + _terms_row(product, customer)
-        await connection.execute(queries.add_contract_product, *row)
-        lines = _line_rows(tenant_id, maker, product_ref, product.lines)
-        await connection.executemany(queries.add_contract_line, lines)
+        place = Place(tenant_id, contract_ref, position, group)
+        await add_product(connection, maker, place, terms_row(product, customer), product.lines)
     return contract_ref
 
 
-async def _refuse_archived(
+class Place(Struct, frozen=True):
+    """Where a contract product stands, and from which day on its terms count there."""
+
+    tenant_id: int
+    contract_ref: UUID
+    position: int
+    document_group: int
+    version: int = 1
+    since: date | None = None
+
+
+async def add_product(
+    connection: Connection,
+    maker: RefMaker,
+    place: Place,
+    terms: tuple[Any, ...],
+    lines: Sequence[asyncpg.Record],
+) -> UUID:
+    """Add a contract product with its lines; returns its ref. terms: of `terms_row`."""
+    product_ref = maker.product_ref(place.contract_ref, place.position, place.version)
+    await connection.execute(
+        queries.add_contract_product,
+        *(maker.shard_key, product_ref, place.tenant_id, place.contract_ref),
+        *(place.position, place.document_group, *terms, place.version, place.since, None),
+    )
+    rows = line_rows(place.tenant_id, maker, product_ref, lines)
+    await connection.executemany(queries.add_contract_line, rows)
+    return product_ref
+
+
+async def refuse_archived(
     connection: Connection,
     shard_key: int,
     customer: asyncpg.Record,
@@ -240,13 +274,14 @@ def _month(instant: datetime) -> int:
     return month_index(max(to_micros(instant), TIMESTAMP_MIN_MICROS))
 
 
-def _payable(settled: SettledProduct, customer: asyncpg.Record) -> Payable:
+def payable(settled: SettledProduct, customer: asyncpg.Record) -> Payable:
+    """Return what a product must share with another to be on its document."""
     own = msgspec.json.decode(customer["details"], type=PaymentDetails)
     payment = settled.product.payment.over(own)
     return Payable(settled.entity["entity_id"], customer["currency"], settled.net_terms, payment)
 
 
-def _terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, ...]:
+def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, ...]:
     """Return a product's columns from pricing_id on."""
     product, dates = settled.product, settled.dates
     return (
@@ -271,9 +306,10 @@ def _terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, 
     )
 
 
-def _line_rows(
+def line_rows(
     tenant_id: int, maker: RefMaker, product_ref: UUID, lines: Sequence[asyncpg.Record]
 ) -> list[tuple[Any, ...]]:
+    """Return the rows of a contract product's lines."""
     refs = [
         maker.ref("contract_line", str(product_ref), str(line["line_item_ref"])) for line in lines
     ]

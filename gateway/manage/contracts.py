@@ -1,7 +1,7 @@
 """Contracts: which customer buys which pricings, from when to when, and under what terms."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from gateway.manage.body import Fields
 from gateway.manage.commitments import terms_shown
 from gateway.manage.context import (
     caller,
+    name_of_caller,
     note,
     path_ref,
     queries,
@@ -33,6 +34,8 @@ from schemas.event_ref import month_index, shard_key, shard_key_of, tenant_bits
 
 PAGE_SIZE_MAX: Final = 1_000
 
+_DAY: Final = timedelta(days=1)
+
 Row = asyncpg.Record
 
 
@@ -48,7 +51,8 @@ async def create_contract(request: web.Request) -> web.Response:
         tenant = tenant_bits(caller(request).tenant_ref)
         maker = RefMaker(month, shard_key(str(contract.customer_ref)), tenant)
         contract_ref = await write_contract(
-            connection, tenant_id, maker, contract, reference.customer, products
+            *(connection, tenant_id, maker, contract, reference.customer, products),
+            await name_of_caller(request, connection),
         )
         await note(request, connection, "contract.made", contract_ref, after=body.fields.values)
     return json_answer({"contract_ref": contract_ref}, warnings=warnings)
@@ -62,7 +66,7 @@ async def get_contract(request: web.Request) -> web.Response:
         row = await connection.fetchrow(queries.find_contract, tenant_id, place, contract_ref)
         if row is None:
             raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
-        answers = await _contract_answers(connection, tenant_id, place, [row])
+        answers = await contract_answers(connection, tenant_id, place, [row])
     return json_answer(answers[0])
 
 
@@ -85,29 +89,48 @@ async def filter_contracts(request: web.Request) -> web.Response:
         rows = await connection.fetch(
             queries.list_contracts, tenant_id, place, customer_ref, size, page * size
         )
-        answers = await _contract_answers(connection, tenant_id, place, rows)
+        answers = await contract_answers(connection, tenant_id, place, rows)
     return json_answer(answers)
 
 
-async def _contract_answers(
+async def contract_answers(
     connection: Connection, tenant_id: int, place: int, contracts: Sequence[Row]
 ) -> list[dict[str, Any]]:
     """Show contracts of one customer with their products and line items."""
     refs = [row["contract_ref"] for row in contracts]
-    products = await connection.fetch(queries.list_contract_products, tenant_id, place, refs)
-    lines = await connection.fetch(queries.list_contract_lines, tenant_id, place, refs)
+    key = (tenant_id, place, refs)
+    products = await connection.fetch(queries.list_contract_products, *key, False)
+    lines = await connection.fetch(queries.list_contract_lines, *key)
+    versions = await connection.fetch(queries.list_contract_versions, *key)
     items: dict[UUID, list[Any]] = {row["contract_product_ref"]: [] for row in products}
     for line in lines:
         shown = {"line_item_ref": line["line_item_ref"], "item": line["item"]}
-        items[line["contract_product_ref"]].append(shown)
+        items.get(line["contract_product_ref"], []).append(shown)  # none of former versions
     by_contract: dict[UUID, list[Any]] = {ref: [] for ref in refs}
     for row in products:
         answer = _product_answer(row, items[row["contract_product_ref"]])
         by_contract[row["contract_ref"]].append(answer)
-    return [_contract_answer(row, by_contract[row["contract_ref"]]) for row in contracts]
+    histories: dict[UUID, list[Any]] = {ref: [] for ref in refs}
+    for row in versions:
+        histories[row["contract_ref"]].append(_version_answer(row))
+    return [
+        _contract_answer(row, by_contract[row["contract_ref"]], histories[row["contract_ref"]])
+        for row in contracts
+    ]
 
 
-def _contract_answer(row: Row, products: list[Any]) -> dict[str, Any]:
+def _version_answer(row: Row) -> dict[str, Any]:
+    return {
+        "version": row["version"],
+        "kind": row["kind"],
+        "include_current_invoice": row["includes_current"],
+        "made_by": row["made_by"],
+        "made_at": row["made_at"],
+        "state": "IN_FORCE" if row["is_in_force"] else "PENDING",
+    }
+
+
+def _contract_answer(row: Row, products: list[Any], history: list[Any]) -> dict[str, Any]:
     return {
         "contract_ref": row["contract_ref"],
         "contract_number": row["contract_number"],
@@ -118,18 +141,24 @@ def _contract_answer(row: Row, products: list[Any]) -> dict[str, Any]:
         "invoice_mode": row["invoice_mode"],
         "closing": row["closing"],
         "created_at": row["created_at"],
+        "version": row["version"],
         "products": products,
+        "history": history,
     }
 
 
 def _product_answer(row: Row, items: list[Any]) -> dict[str, Any]:
     payment = msgspec.json.decode(row["details"], type=PaymentDetails)
+    first, end = row["since_date"] or row["billing_start_date"], row["ends_date"]
+    last = row["billing_end_date"] if end is None else end - _DAY
     return {
         "pricing_ref": row["pricing_ref"],
         "product_name": row["product_name"],
         "pricing_name": row["pricing_name"],
         "billing_start_date": row["billing_start_date"],
         "billing_end_date": row["billing_end_date"],
+        "in_force_from": first,
+        "in_force_through": last,
         "line_items": items,
         "entity_ref": row["entity_ref"],
         "currency": row["currency"],

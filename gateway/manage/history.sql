@@ -17,7 +17,7 @@ LEFT JOIN document_input i ON i.shard_key = b.shard_key
     AND i.trigger = 'PERIOD_CUT' AND i.cut_number = b.last_cut_number
 LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
 WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.customer_id = $3
-    AND b.start_date >= $4 AND b.end_date <= $5
+    AND b.start_date >= $4 AND b.end_date <= $5 AND NOT cp.is_pending
 ORDER BY b.start_date, k.contract_number, cp.position
 LIMIT $6;
 

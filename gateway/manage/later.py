@@ -14,10 +14,6 @@ async def not_yet(request: web.Request) -> web.Response:
 ROUTES = [
     *routes_of("POST", "/api/contracts/subscriptions", not_yet, "billing:write", status=422),
     *routes_of(
-        "POST", "/api/contracts/cancel/{contract_ref}", not_yet, "billing:write", status=422
-    ),
-    *routes_of("POST", "/api/contracts/edit/{contract_ref}", not_yet, "billing:write", status=422),
-    *routes_of(
         "POST", "/api/contracts/publish/{contract_ref}", not_yet, "billing:write", status=422
     ),
     *routes_of(

@@ -156,7 +156,8 @@ SELECT pricing_id, pricing_ref, minimum_fee, is_published FROM pricing
 WHERE tenant_id = $1 AND pricing_ref = ANY ($2);
 
 -- name: list_pricing_lines
-SELECT l.pricing_id, l.pricing_line_id, l.line_item_ref, l.item, l.price, m.usage_product_ref
+SELECT l.pricing_id, l.pricing_line_id, l.line_item_ref, l.item, l.price, m.usage_product_ref, m.meter_id,
+    m.aggregation
 FROM pricing_line l LEFT JOIN meter m ON m.tenant_id = l.tenant_id AND m.meter_id = l.meter_id
 WHERE l.tenant_id = $1 AND l.pricing_id = ANY ($2)
 ORDER BY l.pricing_id, l.position;
@@ -183,8 +184,8 @@ WHERE u.shard_key = $1 AND u.customer_id = $2 AND m.usage_product_ref = ANY ($3:
 
 -- name: add_partition_change
 INSERT INTO partition_change (partition, reference_version, kind, shard_key, tenant_id,
-    customer_id, contract_ref, recorded_offset, close_through)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+    customer_id, contract_ref, recorded_offset, close_through, contract_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: take_contract_number
 UPDATE tenant SET next_contract_number = next_contract_number + 1 WHERE tenant_id = $1
@@ -199,9 +200,63 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ACTIVE', CASE WHEN NOT $9::boolean THEN
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
-    minimum_fee, note, details, commitments, credits)
+    minimum_fee, note, details, commitments, credits, version, since_date, until_date, is_pending)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24);
+    $21, $22, $23, $24, $25, $26, $27, $25 > 1);
+
+-- name: copy_contract_product
+-- The same product once more, in a version of its own, from one day on and before another.
+INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
+    document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
+    billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
+    minimum_fee, note, details, commitments, credits, version, since_date, until_date, is_pending)
+SELECT shard_key, $4, tenant_id, contract_ref, position, document_group, pricing_id, entity_id,
+    currency, timezone, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
+    payment_time, tax, discount, net_terms, minimum_fee, note, details, commitments, credits, $5,
+    $6, $7, true
+FROM contract_product
+WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = $3;
+
+-- name: add_contract_version
+INSERT INTO contract_version (shard_key, contract_ref, version, tenant_id, kind, includes_current,
+    made_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: add_succession
+INSERT INTO contract_succession (shard_key, contract_product_ref, version, tenant_id, contract_ref,
+    kind, from_date, successor_ref)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: hold_contract
+-- Others who change it wait for the end of the transaction.
+SELECT k.*, c.customer_ref, c.name AS customer_name
+FROM contract k JOIN customer c ON c.shard_key = k.shard_key AND c.customer_id = k.customer_id
+WHERE k.tenant_id = $1 AND k.shard_key = $2 AND k.contract_ref = $3
+FOR NO KEY UPDATE OF k;
+
+-- name: change_contract
+-- An AUTOMATIC one that was MANUAL closes also what has ended by now.
+UPDATE contract SET version = $4, po_number = $5, closing = $6, state = $7,
+    closes_after = CASE WHEN closing = $6 THEN closes_after END
+WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
+
+-- name: list_contract_versions
+-- What became of contracts, oldest first; whether the charges of each version count already.
+SELECT v.contract_ref, v.version, v.kind, v.includes_current, v.made_by, v.made_at,
+    c.partition IS NULL OR coalesce(t.is_swapped OR t.state = 'DONE', false) AS is_in_force
+FROM contract_version v
+LEFT JOIN partition_change c ON c.shard_key = v.shard_key AND c.contract_ref = v.contract_ref
+    AND c.kind = 'CONTRACT' AND c.contract_version = v.version
+LEFT JOIN partition_task t ON t.partition = c.partition
+    AND t.reference_version = c.reference_version
+WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.contract_ref = ANY ($3)
+ORDER BY v.contract_ref, v.version;
+
+-- name: find_closed_since
+-- The first period from a day on, of some contract products, that was closed.
+SELECT min(start_date) FROM billing_period
+WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = ANY ($3::uuid[])
+  AND start_date >= $4 AND last_cut_number > 0;
 
 -- name: add_contract_line
 INSERT INTO contract_line (shard_key, contract_line_ref, tenant_id, contract_product_ref, position,
@@ -221,14 +276,26 @@ WHERE k.tenant_id = $1 AND k.shard_key = $2 AND c.customer_ref = $3
 ORDER BY k.contract_number LIMIT $4 OFFSET $5;
 
 -- name: list_contract_products
+-- The products of contracts as their last versions have them; $4: those of all versions. ends_date:
+-- the day from which an edit or the end of the contract has another one, or none, in its place,
+-- whether or not it was swapped in yet. successors: what takes its place.
 SELECT p.*, i.pricing_ref, i.name AS pricing_name, o.name AS product_name, e.entity_ref,
-    e.name AS entity_name
+    e.name AS entity_name, least(p.until_date, s.from_date) AS ends_date, s.successors,
+    coalesce(s.is_over, false) AS is_over
 FROM contract_product p
+LEFT JOIN LATERAL (
+    SELECT min(from_date) AS from_date,
+        array_agg(successor_ref) FILTER (WHERE successor_ref IS NOT NULL) AS successors,
+        bool_or(kind = 'EDITED' OR successor_ref IS NOT NULL) AS is_over
+    FROM contract_succession own
+    WHERE own.shard_key = p.shard_key AND own.contract_product_ref = p.contract_product_ref
+) s ON true
 JOIN pricing i ON i.tenant_id = p.tenant_id AND i.pricing_id = p.pricing_id
 JOIN product o ON o.tenant_id = i.tenant_id AND o.product_id = i.product_id
 JOIN entity e ON e.tenant_id = p.tenant_id AND e.entity_id = p.entity_id
 WHERE p.tenant_id = $1 AND p.shard_key = $2 AND p.contract_ref = ANY ($3)
-ORDER BY p.contract_ref, p.position;
+  AND ($4 OR NOT coalesce(s.is_over, false))
+ORDER BY p.contract_ref, p.position, p.version;
 
 -- name: list_credit_draws
 -- What documents have drawn from the credits of contract products.
@@ -239,11 +306,13 @@ WHERE w.tenant_id = $1 AND w.shard_key = $2 AND w.contract_product_ref = ANY ($3
 ORDER BY w.contract_product_ref, w.period_index, w.place;
 
 -- name: list_contract_lines
-SELECT l.contract_product_ref, i.line_item_ref, i.item
+SELECT l.contract_product_ref, l.pricing_line_id, i.line_item_ref, i.item, i.meter_id,
+    m.aggregation
 FROM contract_line l
 JOIN contract_product p ON p.shard_key = l.shard_key
     AND p.contract_product_ref = l.contract_product_ref
 JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
+LEFT JOIN meter m ON m.tenant_id = i.tenant_id AND m.meter_id = i.meter_id
 WHERE l.tenant_id = $1 AND l.shard_key = $2 AND p.contract_ref = ANY ($3)
 ORDER BY l.contract_product_ref, l.position;
 
@@ -278,7 +347,7 @@ SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS pr
         WHERE o.shard_key = cp.shard_key AND o.contract_product_ref = cp.contract_product_ref
     ) END AS spent,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
-    cp.payment_time, cp.timezone, k.contract_number, t.tenant_ref, jsonb_build_object(
+    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, k.contract_number, t.tenant_ref, jsonb_build_object(
         'customer', jsonb_build_object(
             'customer_ref', cu.customer_ref, 'name', cu.name, 'legal_name', cu.legal_name),
         'entity', jsonb_build_object(
@@ -296,8 +365,8 @@ JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.c
 JOIN entity e ON e.tenant_id = cp.tenant_id AND e.entity_id = cp.entity_id
 JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
 JOIN product p ON p.tenant_id = pr.tenant_id AND p.product_id = pr.product_id
-WHERE k.tenant_id = $1 AND k.shard_key = $2
-ORDER BY k.contract_number, cp.position;
+WHERE k.tenant_id = $1 AND k.shard_key = $2 AND NOT cp.is_pending
+ORDER BY k.contract_number, cp.position, cp.version;
 
 -- name: list_lines_of_products
 SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item,

@@ -8,7 +8,7 @@ is paid stays open where it is left out, and follows the customer.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, cast
 from uuid import UUID
 
 from msgspec import Struct
@@ -85,6 +85,16 @@ class NewContract(Struct, frozen=True):
     products: tuple[NewProduct, ...]
 
 
+class Edit(Struct, frozen=True):
+    """What a contract is to be from now on.
+
+    includes_current: from the beginning of the running period, else from its end.
+    """
+
+    includes_current: bool
+    contract: NewContract
+
+
 class Dates(Struct, frozen=True):
     """When a contract product is in force, in local days; end_date is the last one."""
 
@@ -104,6 +114,10 @@ class Payable(Struct, frozen=True):
 
 def read_contract(fields: Fields) -> NewContract:
     """Read the body of `POST /api/contracts`."""
+    return _read_terms(fields, fields.required(values.ref, "customer_ref"))
+
+
+def _read_terms(fields: Fields, customer_ref: UUID) -> NewContract:
     fields.not_yet("auto_renew", "draft", unless=(False, "false"))
     fields.not_yet("partner_ref", "partner_fees")
     products = fields.each("products")
@@ -112,7 +126,7 @@ def read_contract(fields: Fields) -> NewContract:
     mode = values.choice("COLLECTIVE", "PER_PRODUCT")
     said = fields.optional(values.choice("AUTOMATIC", "MANUAL"), "closing")
     return NewContract(
-        customer_ref=fields.required(values.ref, "customer_ref"),
+        customer_ref=customer_ref,
         po_number=fields.optional(values.text, "po_number"),
         invoice_mode=fields.optional(mode, "invoice_mode") or "COLLECTIVE",  # type: ignore[arg-type]
         closing=said or "AUTOMATIC",  # type: ignore[arg-type]
@@ -121,7 +135,32 @@ def read_contract(fields: Fields) -> NewContract:
     )
 
 
+def read_edit(fields: Fields) -> Edit:
+    """Read the body of `POST /api/contracts/edit/<contract_ref>`.
+
+    It has been filled up from the contract. What answers show beside what can be edited is taken no
+    notice of.
+    """
+    fields.ignore("contract_number", "customer_name", "state", "created_at", "version", "history")
+    fields.optional(values.ref, "contract_ref")
+    customer_ref = cast("UUID", fields.optional(values.ref, "customer_ref"))
+    return Edit(read_includes_current(fields), _read_terms(fields, customer_ref))
+
+
+def read_cancellation(fields: Fields) -> bool:
+    """Read the body of `POST /api/contracts/cancel/<contract_ref>`: what read_edit calls so."""
+    fields.optional(values.ref, "contract_ref")
+    return read_includes_current(fields)
+
+
+def read_includes_current(fields: Fields) -> bool:
+    """Read whether the running period is meant, too."""
+    return fields.optional(values.flag, "include_current_invoice") or False
+
+
 def _read_product(fields: Fields) -> NewProduct:
+    fields.ignore("product_name", "pricing_name", "currency", "timezone")
+    fields.ignore("in_force_from", "in_force_through")
     fields.not_yet("overrides")
     fields.optional(_payment_time, "payment_time")
     return NewProduct(
@@ -167,6 +206,8 @@ def _read_line_refs(fields: Fields) -> tuple[UUID, ...] | None:
     lines = fields.each("line_items")
     if lines is None:
         return None
+    for line in lines:
+        line.ignore("item")
     return tuple(line.required(values.ref, "line_item_ref", "line_item_id") for line in lines)
 
 

@@ -84,7 +84,7 @@ LEFT JOIN document_input i ON i.shard_key = p.shard_key
     AND i.contract_product_ref = p.contract_product_ref AND i.period_ref = p.period_ref
 LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
 WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3 AND pl.meter_id = $4
-  AND p.start_at <= $5 AND p.end_at > $5
+  AND p.start_at <= $5 AND p.end_at > $5 AND NOT cp.is_pending
 ORDER BY t.contract_number, cp.position, l.position, d.number_in_contract;
 
 -- name: list_event_conflicts
@@ -204,6 +204,7 @@ JOIN billing_period p
     ON p.shard_key = cp.shard_key AND p.contract_product_ref = cp.contract_product_ref
 WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
   AND ($4::integer IS NULL OR m.meter_id = $4) AND p.start_at < $6 AND p.end_at > $5
+  AND NOT cp.is_pending
 ORDER BY t.contract_number, cp.position, l.position, p.start_at;
 
 -- name: list_stretches

@@ -397,7 +397,8 @@ CREATE TABLE contract (
     invoice_mode text NOT NULL CHECK (invoice_mode IN ('COLLECTIVE', 'PER_PRODUCT')),
     closing text NOT NULL CHECK (closing IN ('AUTOMATIC', 'MANUAL')),
     closes_after timestamptz,
-    state text NOT NULL CHECK (state IN ('ACTIVE')),
+    state text NOT NULL CHECK (state IN ('ACTIVE', 'CANCELLED')),
+    version integer NOT NULL DEFAULT 1 CHECK (version > 0),
     reference_version bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (shard_key, contract_ref),
@@ -405,12 +406,28 @@ CREATE TABLE contract (
 );
 COMMENT ON TABLE contract IS
 'Writer: gateway. closes_after: of an AUTOMATIC contract, the periods that had ended by then wait
-for a call as those of a MANUAL one do; null: none does.';
+for a call as those of a MANUAL one do; null: none does. version: the last that was made.';
 CREATE UNIQUE INDEX contract_number ON contract (tenant_id, contract_number, shard_key);
 CREATE INDEX contract_customer ON contract (shard_key, customer_id);
 CREATE INDEX contract_news ON contract (tenant_id, reference_version);
 CREATE TRIGGER contract_version BEFORE INSERT OR UPDATE ON contract
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE contract_version (
+    shard_key integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    version integer NOT NULL CHECK (version > 0),
+    tenant_id integer NOT NULL REFERENCES tenant,
+    kind text NOT NULL CHECK (kind IN ('MADE', 'EDITED', 'CANCELLED')),
+    includes_current boolean NOT NULL DEFAULT false,
+    made_by text NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, contract_ref, version),
+    FOREIGN KEY (shard_key, contract_ref) REFERENCES contract
+);
+COMMENT ON TABLE contract_version IS
+'Writer: gateway. Who made, edited or cancelled a contract, and when; never changed.
+includes_current: from the running period on, else from the next.';
 
 CREATE TABLE contract_product (
     shard_key integer NOT NULL,
@@ -437,9 +454,13 @@ CREATE TABLE contract_product (
     details jsonb NOT NULL DEFAULT '{}',
     commitments jsonb NOT NULL DEFAULT '[]',
     credits jsonb NOT NULL DEFAULT '[]',
+    version integer NOT NULL DEFAULT 1 CHECK (version > 0),
+    since_date date,
+    until_date date,
+    is_pending boolean NOT NULL DEFAULT false,
     CHECK (billing_start_date <= billing_end_date),
     PRIMARY KEY (shard_key, contract_product_ref),
-    UNIQUE (shard_key, contract_ref, position),
+    UNIQUE (shard_key, contract_ref, version, position),
     FOREIGN KEY (shard_key, contract_ref) REFERENCES contract
 );
 COMMENT ON TABLE contract_product IS
@@ -447,7 +468,28 @@ COMMENT ON TABLE contract_product IS
 are local days of timezone (the entity''s when the contract was made); products of one
 document_group whose periods are issued on the same day share a document; details holds the
 billing details of payment. commitments and credits are as the API takes them, numbers as texts;
-a credit is known by its place in the list.';
+a credit is known by its place in the list. A row is the product as one version of its contract has
+it: it prices what lies from since_date on, and before until_date (null: no such bound). While
+is_pending it is being back-filled and prices nothing yet. until_date and is_pending alone are
+written by the rater, in the transaction that swaps charges.';
+
+CREATE TABLE contract_succession (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    version integer NOT NULL CHECK (version > 1),
+    tenant_id integer NOT NULL REFERENCES tenant,
+    contract_ref uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('EDITED', 'CANCELLED')),
+    from_date date NOT NULL,
+    successor_ref uuid,
+    PRIMARY KEY (shard_key, contract_product_ref, version),
+    FOREIGN KEY (shard_key, contract_product_ref) REFERENCES contract_product,
+    FOREIGN KEY (shard_key, successor_ref) REFERENCES contract_product
+);
+COMMENT ON TABLE contract_succession IS
+'Writer: gateway. From which day on a version of a contract ends a contract product, and which one
+of it goes on in its place; null: none. Never changed.';
+CREATE INDEX contract_succession_contract ON contract_succession (shard_key, contract_ref);
 
 CREATE TABLE contract_line (
     shard_key integer NOT NULL,
@@ -473,14 +515,15 @@ CREATE TABLE partition_change (
     contract_ref uuid NOT NULL,
     recorded_offset bigint NOT NULL,
     close_through date CHECK ((kind = 'CLOSE') = (close_through IS NOT NULL)),
+    contract_version integer NOT NULL DEFAULT 1,
     requested_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (partition, reference_version)
 );
 COMMENT ON TABLE partition_change IS
 'Writer: gateway. What the owner of a partition has to do: CONTRACT, rate the customer''s usage
-with an offset below recorded_offset by a contract now in force; CLOSE, close the contract''s
-periods that end by close_through. The writer holds the row of rater_partition, so the versions
-are dense and recorded_offset is exact.';
+with an offset below recorded_offset by the products of contract_version; CLOSE, close the
+contract''s periods that end by close_through. The writer holds the row of rater_partition, so the
+reference versions are dense and recorded_offset is exact.';
 CREATE INDEX partition_change_contract ON partition_change (shard_key, contract_ref);
 
 -- ---------------------------------------------------------------- the log and its rating
@@ -734,6 +777,8 @@ CREATE TABLE partition_task (
     tenant_id integer NOT NULL,
     customer_id integer NOT NULL,
     contract_ref uuid NOT NULL,
+    contract_version integer NOT NULL DEFAULT 1,
+    is_swapped boolean NOT NULL DEFAULT false,
     end_offset bigint,
     cursor_ref uuid,
     events_rated bigint NOT NULL DEFAULT 0,
@@ -743,7 +788,9 @@ CREATE TABLE partition_task (
 );
 COMMENT ON TABLE partition_task IS
 'Writer: rater. How far the owner has got with a partition_change of the same key. end_offset: a
-back-fill''s first offset that the live loop rates, or the end of the log that a closing waits for.';
+back-fill''s first offset that the live loop rates, or the end of the log that a closing waits for.
+is_swapped: the charges of the version have taken the place of those before; what is left is to
+find the events that no line covers any more.';
 CREATE INDEX partition_task_pending ON partition_task (partition, reference_version)
 WHERE state = 'PENDING';
 
@@ -1280,7 +1327,7 @@ GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer
 TO meterline_tenant;
 GRANT INSERT, DELETE ON idempotent_answer, upload_rejection TO meterline_tenant;
 GRANT INSERT, UPDATE ON upload TO meterline_tenant;
-GRANT INSERT ON audit_entry, dead_letter_retry TO meterline_tenant;
+GRANT INSERT ON audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
 GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;
 GRANT UPDATE (reference_version) ON rater_partition TO meterline_tenant;
 GRANT INSERT, DELETE ON login_block TO meterline_tenant;

@@ -38,7 +38,7 @@ def coverage(number: int, start: date, end: date | None = None) -> Coverage:
         payment_time="AFTER_USE",
         timezone="Europe/Berlin",
     )
-    return Coverage((number, 0), TENANT_REF, contract_ref(number), 0, "USD", ENTITY, terms)
+    return Coverage((number, 0, 1), TENANT_REF, contract_ref(number), 0, "USD", ENTITY, terms)
 
 
 def micros(*parts: int) -> int:
@@ -62,7 +62,7 @@ def test_the_oldest_contract_in_force_counts() -> None:
         found = covering(coverages, USE, micros(2024, month, 5))
         assert found is not None
         issued = date(2024, month + 1, 1)
-        assert found[0].place == (number, 0)
+        assert found[0].place == (number, 0, 1)
         assert found[1] == str(document_ref(TENANT_REF, contract_ref(number), 0, issued))
     assert covering(coverages, USE, micros(2022, 5, 5)) is None
     assert covering(coverages, (CUSTOMER, ENTITY), micros(2024, 2, 5)) is None

@@ -1,0 +1,396 @@
+"""Edits and ends contracts: a new version of what changes, from a bound of its periods on.
+
+The version's rows are added and announced to the rater, which rates by them what was used already
+and then swaps them in at once. Nothing that stands is changed, and no period has two versions.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.manage.answers import json_answer
+from gateway.manage.body import Body, parse_json
+from gateway.manage.boundaries import Standing, boundary, chain_of
+from gateway.manage.changes import announce
+from gateway.manage.context import (
+    caller,
+    name_of_caller,
+    note,
+    path_ref,
+    queries,
+    read_body,
+    routes_of,
+    transaction,
+)
+from gateway.manage.contract_plan import Asked, Change, groups_of, merge_products, plan
+from gateway.manage.contract_writing import (
+    Place,
+    RefMaker,
+    add_product,
+    load_reference,
+    payable,
+    refuse_archived,
+    settle,
+    terms_row,
+)
+from gateway.manage.contracts import contract_answers
+from gateway.manage.parts import PaymentDetails
+from gateway.manage.terms import Edit, Payable, read_cancellation, read_edit
+from gateway.manage.values import ref as read_ref
+from runtime.postgres import Connection
+from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.event_ref import month_of, shard_key_of, tenant_bits
+from schemas.periods import period_at
+
+_DAY: Final = timedelta(days=1)
+_ABSENT: Final = (None, "")
+_encode: Final = msgspec.json.Encoder().encode
+
+Kind = Literal["EDITED", "CANCELLED"]
+
+
+class Contract(Struct, frozen=True):
+    """A contract that is to change: its row, locked, and its products, of all versions."""
+
+    tenant_id: int
+    row: asyncpg.Record
+    products: Sequence[Standing]
+    shown: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[int, int, UUID]:
+        """The tenant, the shard key and the ref."""
+        return self.tenant_id, self.row["shard_key"], self.row["contract_ref"]
+
+    @property
+    def next_version(self) -> int:
+        """The number of the version to make."""
+        version: int = self.row["version"] + 1
+        return version
+
+    @property
+    def standing(self) -> list[Standing]:
+        """The products of the last version."""
+        return [one for one in self.products if not one.row["is_over"]]
+
+
+async def hold_contract(connection: Connection, tenant_id: int, contract_ref: UUID) -> Contract:
+    """Load a contract, and keep others from changing it. Raises NotFound and Conflict."""
+    key = (tenant_id, shard_key_of(contract_ref.int))
+    row = await connection.fetchrow(queries.hold_contract, *key, contract_ref)
+    if row is None:
+        raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
+    if row["state"] == "CANCELLED":
+        raise Conflict("contract_cancelled", f"contract {contract_ref} was cancelled already")
+    rows = await connection.fetch(
+        queries.list_contract_products,
+        *key,
+        [contract_ref],
+        True,
+    )
+    lines: dict[UUID, list[asyncpg.Record]] = {r["contract_product_ref"]: [] for r in rows}
+    for line in await connection.fetch(queries.list_contract_lines, *key, [contract_ref]):
+        lines[line["contract_product_ref"]].append(line)
+    products = [Standing.of(r, lines[r["contract_product_ref"]]) for r in rows]
+    (shown,) = await contract_answers(connection, *key, [row])
+    return Contract(tenant_id, row, products, shown)
+
+
+async def edit_contract(request: web.Request) -> web.Response:
+    """POST /api/contracts/edit/<contract_ref>: what is left out keeps its value.
+
+    From the next period on, or with `include_current_invoice` from the beginning of the running
+    one, which is rated anew. Periods that were closed keep the terms that they were closed with.
+    """
+    contract_ref = path_ref(request, "contract_ref")
+    sent = await read_body(request)
+    now = datetime.now(UTC)
+    async with transaction(request) as (connection, tenant_id):
+        contract = await hold_contract(connection, tenant_id, contract_ref)
+        body, matched = _merged(sent, contract)
+        edit = read_edit(body.fields)
+        _check_fixed(body, contract, edit)
+        warnings = body.finish()
+        reference = await load_reference(body, connection, tenant_id, edit.contract)
+        settled = settle(body, edit.contract, reference)
+        asked = [Asked(one, p, matched[p]) for p, one in enumerate(settled)]
+        rows = [_terms(one, reference.customer) for one in asked]
+        changes = plan(
+            *(asked, contract.products, rows, now), includes_current=edit.includes_current
+        )
+        body.refuse()
+        header = (edit.contract.po_number, edit.contract.closing)
+        if changes or header != (contract.row["po_number"], contract.row["closing"]):
+            version = Version("EDITED", edit.includes_current, header, "ACTIVE")
+            await _begin(request, connection, contract, version)
+            products = [c.settled for c in changes if c.settled is not None]
+            place = contract.row["shard_key"]
+            await refuse_archived(connection, place, reference.customer, products)
+            await _write_changes(request, connection, contract, changes, reference.customer)
+            after = sent.fields.values
+            await note(
+                *(request, connection, "contract.edited", contract_ref),
+                before=contract.shown,
+                after=after,
+            )
+        answer = await _show(connection, contract)
+    return json_answer(answer, warnings=warnings)
+
+
+def _merged(sent: Body, contract: Contract) -> tuple[Body, list[Standing | None]]:
+    """Fill what a body leaves out from the contract as it stands."""
+    shown = parse_json(_encode(contract.shown))
+    assert isinstance(shown, dict)
+    given = {name: value for name, value in sent.fields.values.items() if value not in _ABSENT}
+    merged = {**shown, **given}
+    matched: list[Standing | None] = list(contract.standing)
+    if "products" in given:
+        products = sent.fields.items("products")
+        sent.refuse()
+        merged["products"], matched = merge_products(
+            products or [], shown["products"], contract.standing
+        )
+    return sent.over(merged), matched
+
+
+def _check_fixed(body: Body, contract: Contract, edit: Edit) -> None:
+    """Note a problem for what can't be changed."""
+    row, fields = contract.row, body.fields
+    named = body.fields.optional(read_ref, "contract_ref")
+    if named is not None and named != row["contract_ref"]:
+        detail = f"must be {row['contract_ref']}, as in the path, or left out"
+        fields.add("ref_differs", detail, "contract_ref")
+    if edit.contract.customer_ref not in (None, row["customer_ref"]):
+        detail = f"can't change: must be {row['customer_ref']}, or left out"
+        fields.add("customer_fixed", detail, "customer_ref")
+    if edit.contract.invoice_mode != row["invoice_mode"]:
+        detail = f"can't change yet: must be {row['invoice_mode']}, or left out"
+        fields.add("not_supported_yet", detail, "invoice_mode")
+
+
+def _terms(asked: Asked, customer: asyncpg.Record) -> tuple[Any, ...]:
+    """Return a product's terms as they are stored; its time zone stays with its entity."""
+    row, former = terms_row(asked.settled, customer), asked.former
+    if former is None or former.row["entity_id"] != row[1]:
+        return row
+    return (*row[:3], former.row["timezone"], *row[4:])
+
+
+class Version(Struct, frozen=True):
+    """What a new version is besides its products. header: the order number and who closes."""
+
+    kind: Kind
+    includes_current: bool
+    header: tuple[str | None, str]
+    state: str
+
+
+async def _begin(
+    request: web.Request, connection: Connection, contract: Contract, version: Version
+) -> None:
+    """Announce a new version, and note who made it."""
+    tenant_id, place, contract_ref = contract.key
+    await announce(
+        connection,
+        tenant_id,
+        kind="CONTRACT",
+        shard_key=place,
+        customer_id=contract.row["customer_id"],
+        contract_ref=contract_ref,
+        version=contract.next_version,
+    )
+    row = (place, contract_ref, contract.next_version, tenant_id, version.kind)
+    made_by = await name_of_caller(request, connection)
+    await connection.execute(queries.add_contract_version, *row, version.includes_current, made_by)
+    await connection.execute(
+        queries.change_contract,
+        *(*contract.key, contract.next_version, *version.header, version.state),
+    )
+
+
+async def _write_changes(
+    request: web.Request,
+    connection: Connection,
+    contract: Contract,
+    changes: Sequence[Change],
+    customer: asyncpg.Record,
+) -> None:
+    """Add the products of a new version, and what they take the place of."""
+    tenant_id, place, contract_ref = contract.key
+    maker = RefMaker(month_of(contract_ref.int), place, tenant_bits(caller(request).tenant_ref))
+    standing = {one.ref: _standing_payable(one, customer) for one in contract.products}
+    wanted = [None if c.settled is None else payable(c.settled, customer) for c in changes]
+    is_collective = contract.row["invoice_mode"] == "COLLECTIVE"
+    groups = groups_of(changes, contract.products, standing, wanted, is_collective=is_collective)
+    for change, group in zip(changes, groups, strict=True):
+        await _refuse_closed(connection, contract, change.ended, change.from_date)
+        successor = None
+        if change.settled is not None:
+            key = (tenant_id, contract_ref, change.position, group, contract.next_version)
+            asked = Asked(change.settled, change.position, change.former)
+            terms = _terms(asked, customer)
+            stands = Place(*key, since=change.since)
+            lines = change.settled.lines
+            successor = await add_product(connection, maker, stands, terms, lines)
+        await _end(connection, contract, "EDITED", change.ended, change.from_date, successor)
+
+
+def _standing_payable(one: Standing, customer: asyncpg.Record) -> Payable:
+    row = one.row
+    own, others = (
+        msgspec.json.decode(text, type=PaymentDetails)
+        for text in (row["details"], customer["details"])
+    )
+    return Payable(row["entity_id"], row["currency"], row["net_terms"], own.over(others))
+
+
+async def _end(
+    connection: Connection,
+    contract: Contract,
+    kind: Kind,
+    ended: Sequence[Standing],
+    from_date: date,
+    successor: UUID | None,
+) -> None:
+    """Note from which day on products end, and what takes their place."""
+    tenant_id, place, contract_ref = contract.key
+    rows = [
+        (place, one.ref, contract.next_version, tenant_id, contract_ref, kind, from_date, successor)
+        for one in ended
+    ]
+    await connection.executemany(queries.add_succession, rows)
+
+
+async def _refuse_closed(
+    connection: Connection, contract: Contract, ended: Sequence[Standing], day: date
+) -> None:
+    """Raise Conflict where a period that would have to be rated anew was closed."""
+    refs = [one.ref for one in ended]
+    key = (contract.tenant_id, contract.row["shard_key"])
+    closed = await connection.fetchval(queries.find_closed_since, *key, refs, day)
+    if closed is not None:
+        detail = (
+            f"the period from {closed} on was closed, and keeps its terms: "
+            "leave include_current_invoice out"
+        )
+        raise Conflict("period_closed", detail)
+
+
+async def _show(connection: Connection, contract: Contract) -> dict[str, Any]:
+    row = await connection.fetchrow(queries.find_contract, *contract.key)
+    assert row is not None, "it is locked"
+    (answer,) = await contract_answers(connection, *contract.key[:2], [row])
+    return answer
+
+
+async def cancel_contract(request: web.Request) -> web.Response:
+    """POST /api/contracts/cancel/<contract_ref>: the running period is the last.
+
+    It is billed as usual; with `include_current_invoice` it ends with today, its fixed fees in
+    proportion. What is used later is kept, unrated.
+    """
+    contract_ref = path_ref(request, "contract_ref")
+    body = await read_body(request)
+    includes_current = read_cancellation(body.fields)
+    named = body.fields.optional(read_ref, "contract_ref")
+    if named not in (None, contract_ref):
+        body.fields.add("ref_differs", f"must be {contract_ref}, or left out", "contract_ref")
+    warnings = body.finish()
+    now = datetime.now(UTC)
+    async with transaction(request) as (connection, tenant_id):
+        contract = await hold_contract(connection, tenant_id, contract_ref)
+        header = (contract.row["po_number"], contract.row["closing"])
+        version = Version("CANCELLED", includes_current, header, "CANCELLED")
+        await _begin(request, connection, contract, version)
+        for one in contract.standing:
+            await _cancel_product(request, connection, contract, one, now, includes_current)
+        asked = {"include_current_invoice": includes_current}
+        before = contract.shown
+        await note(
+            *(request, connection, "contract.cancelled", contract_ref), before=before, after=asked
+        )
+        answer = await _show(connection, contract)
+    return json_answer(answer, warnings=warnings)
+
+
+async def _cancel_product(
+    request: web.Request,
+    connection: Connection,
+    contract: Contract,
+    one: Standing,
+    now: datetime,
+    includes_current: bool,
+) -> None:
+    """Let a product end with its running period, or with today."""
+    chain = chain_of(one, contract.products)
+    terms = [link.terms for link in chain]
+    running = next((link for link in chain if period_at(link.terms, now) is not None), None)
+    day = boundary(terms, now, includes_current=False)
+    successor = None
+    if includes_current and running is not None:
+        tomorrow = now.astimezone(ZoneInfo(running.terms.timezone)).date() + _DAY
+        if tomorrow < day:
+            day = boundary(terms, now, includes_current=True)
+            successor = await _cut_short(request, connection, contract, running, day, tomorrow)
+    ended = [link for link in chain if link.reaches(day)]
+    await _end(connection, contract, "CANCELLED", ended, day, successor)
+
+
+async def _cut_short(
+    request: web.Request,
+    connection: Connection,
+    contract: Contract,
+    running: Standing,
+    start: date,
+    end: date,
+) -> UUID:
+    """Add the running period once more, shorter; returns the ref of the product that has it."""
+    tenant_id, place, contract_ref = contract.key
+    since = start if start > running.row["billing_start_date"] else None
+    if since is not None and running.row["credits"] != "[]":
+        detail = "can't end within a period while there are prepaid credits: let it end with it"
+        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
+    if since is not None and any(line["aggregation"] == "TIME_WEIGHTED" for line in running.lines):
+        detail = "can't end within a period while a meter is weighted by time: let it end with it"
+        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
+    maker = RefMaker(month_of(contract_ref.int), place, tenant_bits(caller(request).tenant_ref))
+    version = contract.next_version
+    ref = maker.product_ref(contract_ref, running.row["position"], version)
+    key = (tenant_id, place, running.ref)
+    await connection.execute(queries.copy_contract_product, *key, ref, version, since, end)
+    await connection.executemany(
+        queries.add_contract_line,
+        [
+            (
+                *(place, maker.ref("contract_line", str(ref), str(line["line_item_ref"]))),
+                *(tenant_id, ref, position, line["pricing_line_id"]),
+            )
+            for position, line in enumerate(running.lines)
+        ],
+    )
+    return ref
+
+
+ROUTES = [
+    *routes_of(
+        "POST",
+        "/api/contracts/edit/{contract_ref}",
+        edit_contract,
+        "billing:write",
+        reads=read_edit,
+    ),
+    *routes_of(
+        "POST",
+        "/api/contracts/cancel/{contract_ref}",
+        cancel_contract,
+        "billing:write",
+        reads=read_cancellation,
+    ),
+]

@@ -1,0 +1,274 @@
+"""What an edit of a contract comes to: which products it changes, ends and adds, from which day.
+
+A product of the new list takes the place of the one of the old list with the same pricing and first
+day; what is left of both lists is matched by what it measures, so that no usage is priced by both.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from gateway.manage import values
+from gateway.manage.boundaries import Standing, boundary, chain_of
+from gateway.manage.contract_writing import SettledProduct
+from schemas.errors import InvalidInput
+from schemas.periods import BillingTerms
+
+_ABSENT: Final = (None, "")
+_decode: Final = msgspec.json.decode
+
+
+class Change(Struct, frozen=True):
+    """One product that an edit changes, ends or adds.
+
+    settled: None: it ends. position: in the new list. since: from which day on it counts, None from
+    its first. former: what it takes the place of, None: nothing. ended: whose days end on
+    from_date.
+    """
+
+    settled: SettledProduct | None
+    position: int
+    since: date | None
+    former: Standing | None
+    ended: Sequence[Standing]
+    from_date: date
+
+
+class Asked(Struct, frozen=True):
+    """A product of the new list, and the one of the old list that it is matched with."""
+
+    settled: SettledProduct
+    position: int
+    former: Standing | None
+
+
+def merge_products(
+    sent: Sequence[object], shown: Sequence[Mapping[str, Any]], standing: Sequence[Standing]
+) -> tuple[list[object], list[Standing | None]]:
+    """Fill what the products of an edit leave out from those they are matched with.
+
+    shown: how the answer shows those that stand, in their order. Returns the products, and which
+    one each is matched with.
+    """
+    left = dict(enumerate(standing))
+    merged: list[object] = []
+    matched: list[Standing | None] = []
+    for product in sent:
+        place = next((p for p, one in left.items() if _is_same(product, one)), None)
+        if place is None or not isinstance(product, dict):
+            merged.append(product)
+            matched.append(None)
+            continue
+        given = {name: value for name, value in product.items() if value not in _ABSENT}
+        merged.append({**shown[place], **given})
+        matched.append(left.pop(place))
+    return merged, matched
+
+
+def _is_same(product: object, standing: Standing) -> bool:
+    """Tell whether a product of a body names the pricing and the first day of one that stands."""
+    if not isinstance(product, dict):
+        return False
+    row = standing.row
+    try:
+        pricing_ref = values.ref(product.get("pricing_ref") or product.get("product_pricing_ref"))
+        start = values.day_or_instant(product.get("billing_start_date"))
+        return bool(
+            pricing_ref == row["pricing_ref"]
+            and values.day_in(start, row["timezone"]) == row["billing_start_date"]
+        )
+    except InvalidInput:
+        return False
+
+
+def plan(
+    asked: Sequence[Asked],
+    products: Sequence[Standing],
+    rows: Sequence[tuple[Any, ...]],
+    now: datetime,
+    *,
+    includes_current: bool,
+) -> list[Change]:
+    """Return what changes. rows: the terms of the products asked for, as they are stored.
+
+    products: those of all versions. Notes a problem of what can't be.
+    """
+    standing = [one for one in products if not one.row["is_over"]]
+    kept = {one.former.ref for one in asked if one.former is not None}
+    gone = [one for one in standing if one.ref not in kept]
+    changes: list[Change] = []
+    for one, row in zip(asked, rows, strict=True):
+        former = one.former
+        if former is not None and _is_unchanged(former, row, one.settled):
+            continue
+        if former is None:
+            former = _replaced(one.settled, gone)
+            gone = [other for other in gone if other is not former]
+        if former is None:
+            changes.append(_added(one, now, includes_current=includes_current))
+        else:
+            chain = chain_of(former, products)
+            changes.append(_changed(one, former, chain, now, includes_current=includes_current))
+    changes += _ends(gone, products, now, includes_current=includes_current)
+    return changes
+
+
+def _is_unchanged(former: Standing, row: tuple[Any, ...], settled: SettledProduct) -> bool:
+    """Tell whether a product is to be what it is."""
+    stood = tuple(former.row[name] for name in TERMS_COLUMNS)
+    lines = [line["pricing_line_id"] for line in former.lines]
+    return _plain(stood) == _plain(row) and lines == [
+        line["pricing_line_id"] for line in settled.lines
+    ]
+
+
+TERMS_COLUMNS: Final = (
+    *("pricing_id", "entity_id", "currency", "timezone", "billing_start_date", "billing_end_date"),
+    *("cycle_unit", "cycle_length", "issue_day", "payment_time", "tax", "discount", "net_terms"),
+    *("minimum_fee", "note", "details", "commitments", "credits"),
+)
+"""The columns of `contract_writing.terms_row`; the last three are JSON."""
+
+
+def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*row[:-3], *(_decode(text, type=None) for text in row[-3:]))
+
+
+def _replaced(settled: SettledProduct, gone: Sequence[Standing]) -> Standing | None:
+    """Return the product of the old list that a new one takes the place of, None if there is none.
+
+    It measures something of the same, or begins on the same day.
+    """
+    meters = {line["meter_id"] for line in settled.lines} - {None}
+    start = settled.dates.start_date
+    measuring = (one for one in gone if one.meters & meters)
+    beginning = (one for one in gone if one.row["billing_start_date"] == start)
+    return next(measuring, None) or next(beginning, None)
+
+
+def _changed(
+    one: Asked,
+    former: Standing,
+    chain: Sequence[Standing],
+    now: datetime,
+    *,
+    includes_current: bool,
+) -> Change:
+    settled, fields = one.settled, one.settled.product.fields
+    terms = [link.terms for link in chain]
+    day = boundary(terms, now, includes_current=includes_current)
+    start = settled.dates.start_date
+    if start > day and not (one.former is not None and former.row["billing_start_date"] == start):
+        detail = (
+            f"must not be after {day}, when what it takes the place of ends; to let that go on, "
+            "list it too, with a billing_end_date"
+        )
+        fields.add("starts_too_late", detail, "billing_start_date")
+    since = day if day > start else None
+    if since is not None:
+        _refuse_what_goes_on(settled, former, since)
+    ended = [link for link in chain if link.reaches(day)]
+    return Change(settled, one.position, since, former, ended, day)
+
+
+def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date) -> None:
+    """Note a problem where something of the periods before would have to be carried on."""
+    fields, product = settled.product.fields, settled.product
+    stored = (product.commitments, former.row["commitments"])
+    if any(term["over"] == "CONTRACT" for text in stored for term in _decode(text)):
+        detail = f"can't be edited from {since} on while there is a commitment over the contract"
+        fields.add("not_supported_yet", detail, "commitments")
+    if product.credits != "[]" or former.row["credits"] != "[]":
+        detail = f"can't be edited from {since} on while there are prepaid credits"
+        fields.add("not_supported_yet", detail, "credits")
+    known = {line["pricing_line_id"] for line in former.lines}
+    for line in settled.lines:
+        if line["aggregation"] == "TIME_WEIGHTED":
+            detail = (
+                f"{line['item']!r} is weighted by time: its value is not carried on from the "
+                f"periods before {since} yet"
+            )
+            fields.add("not_supported_yet", detail, "line_items")
+        is_once = _decode(line["price"]).get("recurring") is False
+        if is_once and line["pricing_line_id"] not in known:
+            detail = (
+                f"{line['item']!r} is due in the first period alone, and that is over: leave it "
+                "out, or add a product that starts later"
+            )
+            fields.add("due_once", detail, "line_items")
+
+
+def _added(one: Asked, now: datetime, *, includes_current: bool) -> Change:
+    """Add a product that takes no other's place: from its first day, unless that is past."""
+    dates, zone = one.settled.dates, one.settled.entity["timezone"]
+    terms = terms_of(one.settled)
+    day = boundary([terms], now, includes_current=includes_current)
+    is_past = dates.start_date < now.astimezone(ZoneInfo(zone)).date()
+    since = day if is_past and day > dates.start_date else None
+    return Change(one.settled, one.position, since, None, (), day)
+
+
+def terms_of(settled: SettledProduct) -> BillingTerms:
+    """Return the terms that cut a product's time into periods."""
+    product, dates = settled.product, settled.dates
+    return BillingTerms(
+        start_date=dates.start_date,
+        end_date=dates.end_date,
+        unit=product.cycle.unit,
+        cycle=product.cycle.length,
+        issue_day=dates.issue_day,
+        timezone=settled.entity["timezone"],
+    )
+
+
+def _ends(
+    gone: Sequence[Standing], products: Sequence[Standing], now: datetime, *, includes_current: bool
+) -> Iterator[Change]:
+    """Yield the ends of products that the new list leaves out."""
+    for one in gone:
+        chain = chain_of(one, products)
+        terms = [link.terms for link in chain]
+        day = boundary(terms, now, includes_current=includes_current)
+        ended = [link for link in chain if link.reaches(day)] or [one]
+        yield Change(None, one.row["position"], None, one, ended, day)
+
+
+def groups_of(
+    changes: Sequence[Change],
+    products: Sequence[Standing],
+    payables: Mapping[UUID, Any],
+    wanted: Sequence[Any],
+    *,
+    is_collective: bool,
+) -> list[int]:
+    """Return the document group of each change; 0 where a product ends.
+
+    payables: what the products that stand share documents by; wanted: those changed or added.
+    """
+    changed = {change.former.ref for change in changes if change.former is not None}
+    known = {
+        payables[one.ref]: one.row["document_group"]
+        for one in reversed(products)
+        if not one.row["is_over"] and one.ref not in changed
+    }
+    taken = max((one.row["document_group"] for one in products), default=-1)
+    groups: list[int] = []
+    for change, payable in zip(changes, wanted, strict=True):
+        former = change.former
+        if change.settled is None:
+            group = 0
+        elif former is not None and payables[former.ref] == payable:
+            group = former.row["document_group"]
+        elif is_collective and payable in known:
+            group = known[payable]
+        else:
+            taken = group = taken + 1
+        if change.settled is not None:
+            known.setdefault(payable, group)
+        groups.append(group)
+    return groups
