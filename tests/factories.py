@@ -208,7 +208,7 @@ async def make_contract(
     ref = derived_ref("contract", month, *place, uuid.uuid4().hex)
     products, lines = [], []
     async with connection.transaction():
-        announced = await _announce(connection, customer.shard_key)
+        announced = await announce(connection, customer.shard_key)
         number = await connection.fetchval(_TAKE_CONTRACT_NUMBER, tenant.tenant_id)
         contract: dict[str, object] = {
             **_USUAL_CONTRACT,
@@ -219,7 +219,7 @@ async def make_contract(
             "customer_id": customer.customer_id,
             "contract_number": number,
         }
-        await _add(connection, "contract", contract)
+        await add_row(connection, "contract", contract)
         for position, pricing in enumerate(pricings):
             product_ref = derived_ref("contract_product", month, *place, str(ref), position)
             product = {
@@ -235,20 +235,21 @@ async def make_contract(
                 "billing_end_date": end,
                 **terms,
             }
-            await _add(connection, "contract_product", product)
+            await add_row(connection, "contract_product", product)
             products.append(str(product_ref))
-            lines.append(await _add_lines(connection, product, pricing, month, place))
-        await _change(connection, announced, customer, ref, None)
+            lines.append(await add_lines(connection, product, pricing, month, place))
+        await announce_change(connection, announced, customer, ref, None)
     return MadeContract(str(ref), customer, tuple(products), tuple(lines))
 
 
-async def _add_lines(
+async def add_lines(
     connection: asyncpg.Connection,
     product: Mapping[str, Any],
     pricing: MadePricing,
     month: int,
     place: tuple[int, int],
 ) -> tuple[str, ...]:
+    """Add all lines of a pricing to a contract product; their refs."""
     refs = []
     for position, pricing_line_id in enumerate(pricing.line_ids):
         fields = (str(product["contract_product_ref"]), position)
@@ -261,7 +262,7 @@ async def _add_lines(
             "position": position,
             "pricing_line_id": pricing_line_id,
         }
-        await _add(connection, "contract_line", line)
+        await add_row(connection, "contract_line", line)
         refs.append(str(line_ref))
     return tuple(refs)
 
@@ -271,12 +272,12 @@ async def ask_to_close(
 ) -> tuple[int, int]:
     """Ask the rater to close periods; returns the partition and the version of the task."""
     async with connection.transaction():
-        announced = await _announce(connection, contract.customer.shard_key)
-        await _change(connection, announced, contract.customer, contract.ref, through)
+        announced = await announce(connection, contract.customer.shard_key)
+        await announce_change(connection, announced, contract.customer, contract.ref, through)
     return announced["partition"], announced["reference_version"]
 
 
-async def _announce(connection: asyncpg.Connection, key: int) -> asyncpg.Record:
+async def announce(connection: asyncpg.Connection, key: int) -> asyncpg.Record:
     """Lock the customer's partition and raise its reference version."""
     row = await connection.fetchrow(
         "UPDATE rater_partition SET reference_version = reference_version + 1 "
@@ -288,13 +289,15 @@ async def _announce(connection: asyncpg.Connection, key: int) -> asyncpg.Record:
     return row
 
 
-async def _change(
+async def announce_change(
     connection: asyncpg.Connection,
     announced: asyncpg.Record,
     customer: MadeCustomer,
     contract_ref: object,
     through: date | None,
+    **fields: object,
 ) -> None:
+    """Note what is announced. through: of a closing."""
     change = {
         "partition": announced["partition"],
         "reference_version": announced["reference_version"],
@@ -305,8 +308,9 @@ async def _change(
         "contract_ref": contract_ref,
         "recorded_offset": announced["next_offset"],
         "close_through": through,
+        **fields,
     }
-    await _add(connection, "partition_change", change)
+    await add_row(connection, "partition_change", change)
 
 
 async def _insert(
@@ -318,7 +322,8 @@ async def _insert(
     return made
 
 
-async def _add(connection: asyncpg.Connection, table: str, row: Mapping[str, object]) -> None:
+async def add_row(connection: asyncpg.Connection, table: str, row: Mapping[str, object]) -> None:
+    """Insert a row."""
     await connection.execute(_statement(table, row), *row.values())
 
 

@@ -1,0 +1,244 @@
+"""Edits while events flow: charges come to one fold under the last version, and never to a part."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+from deploy.local.find import StackAddress
+from deploy.verify.report import run_checks
+from tests.editing import edit_contract, end_contract
+from tests.factories import (
+    GRADUATED,
+    PER_UNIT,
+    MadeContract,
+    MadeMeter,
+    ask_to_close,
+    make_contract,
+    make_customer_in,
+    make_meter,
+    make_pricing,
+)
+from tests.integration.rater.conftest import Bench
+from tests.integration.rater.test_single_events import (
+    FEES,
+    ORDERED,
+    REGIONS,
+    Rows,
+    expected,
+    rows_of,
+    wild_story,
+)
+from tests.rating import Change, Story, Use, await_tasks, charges, counters, expected_charges
+
+JANUARY, FEBRUARY, MARCH = date(2024, 1, 1), date(2024, 2, 1), date(2024, 3, 1)
+
+
+async def failed(bench: Bench) -> frozenset[str]:
+    """Return the names of the checks that do not hold."""
+    address = StackAddress(kafka=bench.kafka, postgres=bench.database)
+    report = await run_checks(address)
+    assert not report.failed, [(r.check.name, r.finding.witnesses) for r in report.results]
+    return report.failed
+
+
+def named(step: Use | Change, prefix: str) -> Use | Change:
+    """Return a step about an event whose key no other meter's has."""
+    if isinstance(step, Use):
+        return replace(step, key=f"{prefix}-{step.key}")
+    return replace(step, use=replace(step.use, key=f"{prefix}-{step.use.key}"))
+
+
+def meter_of(step: Use | Change) -> MadeMeter:
+    return step.meter if isinstance(step, Use) else step.use.meter
+
+
+async def test_edits_among_any_events_come_to_one_fold_under_the_last_version(
+    bench: Bench,
+) -> None:
+    meter = await make_meter(bench.connection, bench.tenant)
+    lines = [FEES, ORDERED, REGIONS]
+    first, second, last = [
+        await make_pricing(bench.connection, bench.tenant, [(meter, one) for one in prices])
+        for prices in ([PER_UNIT, FEES], [GRADUATED], lines)
+    ]
+    aggregates = [
+        await make_meter(bench.connection, bench.tenant, aggregation=name, **fields)
+        for name, fields in (
+            ("MAX", {}), ("LAST", {}), ("RUNNING_AVERAGE", {}), ("UNIQUE", {"unique_key": "plan"}),
+        )
+    ]  # fmt: skip
+    others = [
+        await make_pricing(bench.connection, bench.tenant, [(one, price) for one in aggregates])
+        for price in (PER_UNIT, GRADUATED)
+    ]
+    chance = random.Random(20240731)
+    told: list[tuple[MadeContract, Story]] = []
+    async with bench.rater(poll_records_max=7, backfill_events_max=5):
+        for round_ in range(4):
+            customer = await make_customer_in(bench.connection, bench.tenant, 1, bench.partitions)
+            story = list(wild_story(customer, meter, chance))
+            for one in aggregates:
+                story += [named(step, one.ref) for step in wild_story(customer, one, chance)]
+            chance.shuffle(story)
+            contract = await make_contract(bench.connection, customer, [first, others[0]])
+            cuts = sorted(chance.sample(range(len(story)), 4))
+            await bench.produce(story[: cuts[0]])
+            if round_ % 2:
+                await bench.rated()
+            flowing = asyncio.create_task(bench.produce(story[cuts[0] : cuts[1]]))
+            days = [FEBRUARY, JANUARY] if round_ < 3 else [JANUARY, JANUARY]
+            await edit_contract(bench.connection, contract, [second, others[1]], days[0])
+            await flowing
+            await bench.produce(story[cuts[1] : cuts[2]])
+            if round_ == 2:
+                await await_tasks(bench.connection)
+            final = await edit_contract(bench.connection, contract, [last, others[1]], days[1])
+            await bench.produce(story[cuts[2] :])
+            told.append((final, [s for s in story if meter_of(s) == meter]))
+        await bench.rated()
+        await await_tasks(bench.connection)
+    wanted: Rows = {}
+    for contract, own in told:
+        wanted |= expected(own, contract, lines)
+    first_lines = {ref for contract, _ in told for ref in contract.line_refs[0]}
+    found = await rows_of(bench)
+    assert {place: row for place, row in found.items() if place[0] in first_lines} == wanted
+    priced = {ref for contract, _ in told for refs in contract.line_refs for ref in refs}
+    assert {line for line, _, _ in found} <= priced
+    assert await failed(bench) == frozenset()
+
+
+SHOWN = """
+SELECT sum(c.amount) AS amount, count(DISTINCT p.version) AS versions
+FROM charge c JOIN billing_period b USING (shard_key, period_ref)
+JOIN contract_product p USING (shard_key, contract_product_ref) WHERE NOT p.is_pending
+"""
+
+
+async def test_no_moment_shows_a_part_of_what_is_rated_anew(bench: Bench) -> None:
+    meter = await make_meter(bench.connection, bench.tenant)
+    pricings = [
+        await make_pricing(bench.connection, bench.tenant, [(meter, {**PER_UNIT, "price": price})])
+        for price in ("1", "10")
+    ]
+    customer = await make_customer_in(bench.connection, bench.tenant, 1, bench.partitions)
+    contract = await make_contract(bench.connection, customer, pricings[:1])
+    seen: list[tuple[int, int]] = []
+
+    async def watch() -> None:
+        while not seen or seen[-1][0] != 1_000:
+            row = await bench.connection.fetchrow(SHOWN)
+            assert row is not None
+            seen.append((int(row["amount"]), row["versions"]))
+
+    async with bench.rater(backfill_events_max=3):
+        await bench.produce(
+            Use(customer, meter, at=f"2024-01-{number % 28 + 1:02}T00:00:00Z")
+            for number in range(100)
+        )
+        await bench.rated()
+        await await_tasks(bench.connection)
+        await edit_contract(bench.connection, contract, pricings[1:], JANUARY)
+        await asyncio.wait_for(watch(), 60)
+        await await_tasks(bench.connection)
+    assert set(seen) == {(100, 1), (1_000, 1)}
+    assert len(seen) > 3, "the swap was waited for"
+    assert await counters(bench.connection) == {"rated": 100}
+    assert await failed(bench) == frozenset()
+
+
+async def test_what_no_line_covers_any_more_is_unrated(bench: Bench) -> None:
+    kept, dropped = [await make_meter(bench.connection, bench.tenant) for _ in range(2)]
+    both, one = [
+        await make_pricing(bench.connection, bench.tenant, [(meter, PER_UNIT) for meter in meters])
+        for meters in ([kept, dropped], [kept])
+    ]
+    customer = await make_customer_in(bench.connection, bench.tenant, 1, bench.partitions)
+    contract = await make_contract(bench.connection, customer, [both])
+    uses = [
+        Use(customer, meter, at=f"2024-0{month}-05T00:00:00Z", key=f"{meter.ref}-{month}-{number}")
+        for meter in (kept, dropped)
+        for month in (1, 2, 3)
+        for number in range(9)
+    ]
+    async with bench.rater(backfill_events_max=4):
+        await bench.produce(uses)
+        await bench.rated()
+        edited = await edit_contract(bench.connection, contract, [one], FEBRUARY)
+        await await_tasks(bench.connection)
+        assert await counters(bench.connection) == {"rated": 36, "unrated": 18}
+        await end_contract(bench.connection, edited, MARCH)
+        await bench.produce([Use(customer, kept, at="2024-03-06T00:00:00Z")])
+        await bench.rated()
+        await await_tasks(bench.connection)
+        assert await counters(bench.connection) == {"rated": 27, "unrated": 28}
+        assert await failed(bench) == frozenset()
+        # A contract that comes to cover it rates it like any other.
+        again = await make_contract(bench.connection, customer, [both], start=MARCH)
+        await await_tasks(bench.connection)
+    assert await counters(bench.connection) == {"rated": 46, "unrated": 9}
+    months: Sequence[tuple[str, date, int]] = [
+        (contract.line_refs[0][0], JANUARY, 9),
+        (contract.line_refs[0][1], JANUARY, 9),
+        (edited.line_refs[0][0], FEBRUARY, 9),
+        (again.line_refs[0][0], MARCH, 10),
+        (again.line_refs[0][1], MARCH, 9),
+    ]
+    assert await charges(bench.connection) == {
+        (ref, month): (Fraction(count), count, count * Fraction("0.02"))
+        for ref, month, count in months
+    }
+    assert await failed(bench) == frozenset()
+
+
+async def test_a_closing_waits_for_an_edit_and_a_closed_period_keeps_its_version(
+    bench: Bench,
+) -> None:
+    meter = await make_meter(bench.connection, bench.tenant)
+    old, new = [
+        await make_pricing(bench.connection, bench.tenant, [(meter, price)])
+        for price in (PER_UNIT, GRADUATED)
+    ]
+    customer = await make_customer_in(bench.connection, bench.tenant, 1, bench.partitions)
+    contract = await make_contract(bench.connection, customer, [old], end=date(2024, 3, 31))
+    uses = [
+        Use(customer, meter, "7", f"2024-0{month}-{day:02}T00:00:00Z", f"{month}-{day}")
+        for month in (1, 2, 3)
+        for day in range(5, 20)
+    ]
+    async with bench.rater(backfill_events_max=2):
+        await bench.produce(uses)
+        await bench.rated()
+        await ask_to_close(bench.connection, contract, date(2024, 1, 31))
+        await await_tasks(bench.connection)
+        late = Use(customer, meter, "1", "2024-01-25T00:00:00Z", "late")
+        await bench.produce([late])
+        await bench.rated()
+        edited = await edit_contract(bench.connection, contract, [new], FEBRUARY)
+        await ask_to_close(bench.connection, contract, date(2024, 2, 29))
+        await await_tasks(bench.connection)
+    uses.append(late)
+    prices: dict[str, tuple[MadeMeter, Mapping[str, Any]]] = {
+        contract.line_refs[0][0]: (meter, PER_UNIT),
+        edited.line_refs[0][0]: (meter, GRADUATED),
+    }
+    wanted = {
+        place: total
+        for place, total in expected_charges(uses, [contract, edited], prices).items()
+        if (place[1] == JANUARY) == (place[0] == contract.line_refs[0][0])
+    }
+    assert await charges(bench.connection) == wanted
+    cuts = await bench.connection.fetch(
+        "SELECT contract_line_ref::text, start_date, event_count FROM charge_cut "
+        "JOIN billing_period USING (shard_key, period_ref) ORDER BY start_date, cut_number"
+    )
+    assert [tuple(cut) for cut in cuts] == [
+        (contract.line_refs[0][0], JANUARY, 15),
+        (contract.line_refs[0][0], JANUARY, 16),
+        (edited.line_refs[0][0], FEBRUARY, 15),
+    ]
+    assert await failed(bench) == frozenset()
