@@ -50,6 +50,15 @@ async def _make_version(
             "RETURNING version",
             *(key, contract.ref),
         )
+        noted = {
+            "shard_key": key,
+            "contract_ref": contract.ref,
+            "version": version,
+            "tenant_id": contract.customer.tenant.tenant_id,
+            "kind": kind,
+            "made_by": "a test",
+        }
+        await add_row(connection, "contract_version", noted)
         standing = await connection.fetch(
             "SELECT * FROM contract_product WHERE shard_key = $1 AND contract_ref = $2 "
             "ORDER BY position, version",

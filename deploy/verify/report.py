@@ -19,6 +19,7 @@ from deploy.verify import (
     rows,
     single_events,
     totals,
+    versions,
 )
 from deploy.verify.archive import check_archive_seen, see_archive
 from deploy.verify.check import CannotCheck, Check, Finding, Result, Scope, Status
@@ -32,6 +33,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *log.CHECKS,
     *totals.CHECKS,
     *digests.CHECKS,
+    *versions.CHECKS,
     *prices.CHECKS,
     *single_events.CHECKS,
     *documents.CHECKS,

@@ -339,7 +339,7 @@ async def _cancel_product(
         if tomorrow < day:
             day = boundary(terms, now, includes_current=True)
             successor = await _cut_short(request, connection, contract, running, day, tomorrow)
-    ended = [link for link in chain if link.reaches(day)]
+    ended = [link for link in chain if link is one or link.reaches(day)]
     await _end(connection, contract, "CANCELLED", ended, day, successor)
 
 

@@ -136,7 +136,7 @@ TERMS_COLUMNS: Final = (
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*row[:-3], *(_decode(text, type=None) for text in row[-3:]))
+    return (*row[:-3], *(_decode(text) for text in row[-3:]))
 
 
 def _replaced(settled: SettledProduct, gone: Sequence[Standing]) -> Standing | None:
@@ -172,7 +172,7 @@ def _changed(
     since = day if day > start else None
     if since is not None:
         _refuse_what_goes_on(settled, former, since)
-    ended = [link for link in chain if link.reaches(day)]
+    ended = [link for link in chain if link is former or link.reaches(day)]
     return Change(settled, one.position, since, former, ended, day)
 
 
@@ -234,7 +234,7 @@ def _ends(
         chain = chain_of(one, products)
         terms = [link.terms for link in chain]
         day = boundary(terms, now, includes_current=includes_current)
-        ended = [link for link in chain if link.reaches(day)] or [one]
+        ended = [link for link in chain if link is one or link.reaches(day)]
         yield Change(None, one.row["position"], None, one, ended, day)
 
 

@@ -146,6 +146,7 @@ async def test_no_moment_shows_a_part_of_what_is_rated_anew(bench: Bench) -> Non
         await asyncio.wait_for(watch(), 60)
         await await_tasks(bench.connection)
     assert set(seen) == {(100, 1), (1_000, 1)}
+    assert len(await charges(bench.connection)) == 1
     assert len(seen) > 3, "the swap was waited for"
     assert await counters(bench.connection) == {"rated": 100}
     assert await failed(bench) == frozenset()
