@@ -50,15 +50,14 @@ async def _make_version(
             "RETURNING version",
             *(key, contract.ref),
         )
-        noted = {
+        own = {
             "shard_key": key,
+            "tenant_id": contract.customer.tenant.tenant_id,
             "contract_ref": contract.ref,
             "version": version,
-            "tenant_id": contract.customer.tenant.tenant_id,
             "kind": kind,
-            "made_by": "a test",
         }
-        await add_row(connection, "contract_version", noted)
+        await add_row(connection, "contract_version", own | {"made_by": "a test"})
         standing = await connection.fetch(
             "SELECT * FROM contract_product WHERE shard_key = $1 AND contract_ref = $2 "
             "ORDER BY position, version",
@@ -72,16 +71,11 @@ async def _make_version(
             )
         for row in standing:
             succession = {
-                "shard_key": key,
                 "contract_product_ref": row["contract_product_ref"],
-                "version": version,
-                "tenant_id": row["tenant_id"],
-                "contract_ref": row["contract_ref"],
-                "kind": kind,
                 "from_date": from_date,
                 "successor_ref": made[row["position"]][0] if made else None,
             }
-            await add_row(connection, "contract_succession", succession)
+            await add_row(connection, "contract_succession", own | succession)
         await announce_change(
             connection, announced, contract.customer, contract.ref, None, contract_version=version
         )

@@ -370,7 +370,7 @@ async def _cut_short(
         [
             (
                 *(place, maker.ref("contract_line", str(ref), str(line["line_item_ref"]))),
-                *(tenant_id, ref, position, line["pricing_line_id"]),
+                *(tenant_id, ref, position, line["own_line_id"]),
             )
             for position, line in enumerate(running.lines)
         ],

@@ -130,13 +130,13 @@ def _is_unchanged(former: Standing, row: tuple[Any, ...], settled: SettledProduc
 TERMS_COLUMNS: Final = (
     *("pricing_id", "entity_id", "currency", "timezone", "billing_start_date", "billing_end_date"),
     *("cycle_unit", "cycle_length", "issue_day", "payment_time", "tax", "discount", "net_terms"),
-    *("minimum_fee", "note", "details", "commitments", "credits"),
+    *("minimum_fee", "note", "details", "commitments", "credits", "overrides"),
 )
-"""The columns of `contract_writing.terms_row`; the last three are JSON."""
+"""The columns of `contract_writing.terms_row`; the last four are JSON."""
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*row[:-3], *(_decode(text) for text in row[-3:]))
+    return (*row[:-4], *(_decode(text) for text in row[-4:]))
 
 
 def _replaced(settled: SettledProduct, gone: Sequence[Standing]) -> Standing | None:
@@ -187,6 +187,7 @@ def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date)
         detail = f"can't be edited from {since} on while there are prepaid credits"
         fields.add("not_supported_yet", detail, "credits")
     known = {line["pricing_line_id"] for line in former.lines}
+    is_as_before = _decode(settled.overrides) == _decode(former.row["overrides"])
     for line in settled.lines:
         if line["aggregation"] == "TIME_WEIGHTED":
             detail = (
@@ -195,7 +196,8 @@ def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date)
             )
             fields.add("not_supported_yet", detail, "line_items")
         is_once = _decode(line["price"]).get("recurring") is False
-        if is_once and line["pricing_line_id"] not in known:
+        is_known = line["pricing_line_id"] in known and (is_as_before or not line.get("is_own"))
+        if is_once and not is_known:
             detail = (
                 f"{line['item']!r} is due in the first period alone, and that is over: leave it "
                 "out, or add a product that starts later"

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gateway.manage.body import Body
 from gateway.manage.changes import announce
 from gateway.manage.context import queries
+from gateway.manage.overrides import Line, apply, meters_named
 from gateway.manage.parts import PaymentDetails, encode_details
 from gateway.manage.products import check_sellable, select_lines
 from gateway.manage.terms import (
@@ -45,12 +46,14 @@ from schemas.periods import first_instant
 class Reference(Struct, frozen=True):
     """What a contract's body names, as the database has it.
 
-    entities: by ref, the customer's own among them. lines: by pricing_id.
+    entities: by ref, the customer's own among them. lines: by pricing_id. meters: those that
+    overrides name.
     """
 
     customer: asyncpg.Record
     entities: Mapping[UUID, asyncpg.Record]
     pricings: Mapping[UUID, asyncpg.Record]
+    meters: Mapping[UUID, asyncpg.Record]
     lines: Mapping[int, Sequence[asyncpg.Record]]
 
 
@@ -63,7 +66,8 @@ class SettledProduct(Struct, frozen=True):
     dates: Dates
     net_terms: str
     minimum_fee: Decimal | None
-    lines: Sequence[asyncpg.Record]
+    lines: Sequence[Line]
+    overrides: str
 
 
 class RefMaker(Struct, frozen=True):
@@ -105,10 +109,13 @@ async def load_reference(
     lines: dict[int, list[asyncpg.Record]] = {pricing_id: [] for pricing_id in pricing_ids}
     for row in await connection.fetch(queries.list_pricing_lines, tenant_id, pricing_ids):
         lines[row["pricing_id"]].append(row)
+    named = [ref for product in contract.products for ref in meters_named(product.overrides)]
+    meters = await connection.fetch(queries.find_meters, tenant_id, named)
     return Reference(
         customer=customer,
         entities={row["entity_ref"]: row for row in entities},
         pricings={row["pricing_ref"]: row for row in pricings},
+        meters={row["usage_product_ref"]: row for row in meters},
         lines=lines,
     )
 
@@ -138,6 +145,13 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
     if dates is None:
         return None
     net_terms = settled_net_terms(product, customer["net_terms"], entity["net_terms"])
+    lines, overrides = _settle_lines(
+        product,
+        customer["currency"],
+        reference.lines[pricing["pricing_id"]],
+        reference.meters,
+        upon_usage=net_terms == DUE_UPON_USAGE,
+    )
     return SettledProduct(
         product=product,
         pricing_id=pricing["pricing_id"],
@@ -145,12 +159,8 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
         dates=dates,
         net_terms=net_terms,
         minimum_fee=_first(product.minimum_fee, pricing["minimum_fee"]),
-        lines=_settle_lines(
-            product,
-            customer["currency"],
-            reference.lines[pricing["pricing_id"]],
-            upon_usage=net_terms == DUE_UPON_USAGE,
-        ),
+        lines=lines,
+        overrides=overrides,
     )
 
 
@@ -160,17 +170,26 @@ def _first(*choices: Decimal | None) -> Decimal | None:
 
 
 def _settle_lines(
-    product: NewProduct, currency: str, lines: Sequence[asyncpg.Record], *, upon_usage: bool
-) -> Sequence[asyncpg.Record]:
-    """Return the line items that a product names, or all; notes a problem for each wrong one."""
+    product: NewProduct,
+    currency: str,
+    lines: Sequence[Line],
+    meters: Mapping[UUID, asyncpg.Record],
+    *,
+    upon_usage: bool,
+) -> tuple[Sequence[Line], str]:
+    """Return the line items that a product names, or all, and its overrides as they are stored.
+
+    Notes a problem for each wrong one.
+    """
     fields = product.fields
     if product.line_refs is not None:
         lines, unknown = select_lines(lines, product.line_refs)
         for index in unknown:
             pointer = f"{fields.at('line_items')}/{index}/line_item_ref"
             fields.body.add("line_item_unknown", "is no line item of this pricing", pointer)
+    lines, overrides = apply(product.overrides, lines, meters)
     fields.check("pricing_ref", lambda: check_sellable(lines, currency, upon_usage=upon_usage))
-    return lines
+    return lines, overrides
 
 
 async def write_contract(
@@ -231,7 +250,7 @@ async def add_product(
     maker: RefMaker,
     place: Place,
     terms: tuple[Any, ...],
-    lines: Sequence[asyncpg.Record],
+    lines: Sequence[Line],
 ) -> UUID:
     """Add a contract product with its lines; returns its ref. terms: of `terms_row`."""
     product_ref = maker.product_ref(place.contract_ref, place.position, place.version)
@@ -240,8 +259,16 @@ async def add_product(
         *(maker.shard_key, product_ref, place.tenant_id, place.contract_ref),
         *(place.position, place.document_group, *terms, place.version, place.since, None),
     )
-    rows = line_rows(place.tenant_id, maker, product_ref, lines)
-    await connection.executemany(queries.add_contract_line, rows)
+    for position, line in enumerate(lines):
+        price_version = line["pricing_line_id"]
+        if line.get("is_own"):
+            price_version = await connection.fetchval(
+                *(queries.add_own_line, place.tenant_id, price_version, uuid4()),
+                *(line["item"], line["meter_id"], line["price"], place.contract_ref),
+            )
+        ref = maker.ref("contract_line", str(product_ref), str(line["line_item_ref"]))
+        row = (maker.shard_key, ref, place.tenant_id, product_ref, position, price_version)
+        await connection.execute(queries.add_contract_line, *row)
     return product_ref
 
 
@@ -303,17 +330,5 @@ def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, .
         encode_details(product.payment),
         product.commitments,
         product.credits,
+        settled.overrides,
     )
-
-
-def line_rows(
-    tenant_id: int, maker: RefMaker, product_ref: UUID, lines: Sequence[asyncpg.Record]
-) -> list[tuple[Any, ...]]:
-    """Return the rows of a contract product's lines."""
-    refs = [
-        maker.ref("contract_line", str(product_ref), str(line["line_item_ref"])) for line in lines
-    ]
-    return [
-        (maker.shard_key, ref, tenant_id, product_ref, position, line["pricing_line_id"])
-        for position, (ref, line) in enumerate(zip(refs, lines, strict=True))
-    ]

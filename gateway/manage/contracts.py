@@ -25,6 +25,7 @@ from gateway.manage.context import (
     transaction,
 )
 from gateway.manage.contract_writing import RefMaker, load_reference, settle, write_contract
+from gateway.manage.overrides import overrides_shown
 from gateway.manage.parts import PaymentDetails
 from gateway.manage.terms import read_contract
 from runtime.clock import to_micros
@@ -173,6 +174,7 @@ def _product_answer(row: Row, items: list[Any]) -> dict[str, Any]:
         "note": row["note"],
         "commitments": terms_shown(row["commitments"]),
         "credits": terms_shown(row["credits"]),
+        "overrides": overrides_shown(row["overrides"]),
         **{name: getattr(payment, name) for name in PaymentDetails.__struct_fields__},
     }
 

@@ -57,6 +57,11 @@ def line_item_rows(row: asyncpg.Record) -> Iterator[dict[str, Any]]:
     yield {"line_item_ref": ref, **shown, **_amounts(price, unit_price), **rest}
 
 
+def shown_fields(fields: Mapping[str, object]) -> dict[str, Any]:
+    """Show fields of a stored price, their numbers as numbers."""
+    return {name: _shown(name, value) for name, value in fields.items()}
+
+
 def _amounts(price: LinePrice, unit_price: str | None) -> dict[str, Any]:
     """Show a unit price, and what the quantity costs that the line itself fixes."""
     quantity = 0 if is_usage(price) else price.quantity

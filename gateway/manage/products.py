@@ -25,6 +25,7 @@ from gateway.manage.line_items import line_item_rows, tier_refs
 from runtime.postgres import Connection
 from schemas.aggregation import PLAIN
 from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.periods import Row
 from schemas.price import LinePrice, basis_of, from_json, is_usage, parse_line_price, to_json
 from schemas.pricing.terms import Basis
 
@@ -256,9 +257,7 @@ def _pricing_answer(row: asyncpg.Record, items: list[dict[str, Any]]) -> dict[st
     }
 
 
-def select_lines(
-    lines: Sequence[asyncpg.Record], chosen: Sequence[UUID]
-) -> tuple[list[asyncpg.Record], list[int]]:
+def select_lines(lines: Sequence[Row], chosen: Sequence[UUID]) -> tuple[list[Any], list[int]]:
     """Return the line items that refs choose, and the places of the refs that choose none.
 
     A tier's ref chooses the whole item. The lines keep the order of their pricing.
@@ -273,7 +272,7 @@ def select_lines(
     return [line for line in lines if line["line_item_ref"] in wanted], unknown
 
 
-def check_sellable(lines: Sequence[asyncpg.Record], currency: str, *, upon_usage: bool) -> None:
+def check_sellable(lines: Sequence[Row], currency: str, *, upon_usage: bool) -> None:
     """Refuse line items in another currency. Raises InvalidInput.
 
     upon_usage: each event is billed by itself, which a price of a meter's total alone allows.

@@ -140,6 +140,14 @@ RETURNING pricing_id;
 INSERT INTO pricing_line (tenant_id, line_item_ref, pricing_id, position, item, meter_id, price)
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
+-- name: add_own_line
+-- What a contract has in the place of a line item.
+INSERT INTO pricing_line (tenant_id, line_item_ref, pricing_id, position, item, meter_id, price,
+    base_line_id, contract_ref)
+SELECT tenant_id, $3, pricing_id, position, $4, $5, $6, pricing_line_id, $7 FROM pricing_line
+WHERE tenant_id = $1 AND pricing_line_id = $2
+RETURNING pricing_line_id;
+
 -- name: publish_pricing
 UPDATE pricing SET is_published = true WHERE tenant_id = $1 AND pricing_ref = $2
 RETURNING pricing_id;
@@ -156,10 +164,10 @@ SELECT pricing_id, pricing_ref, minimum_fee, is_published FROM pricing
 WHERE tenant_id = $1 AND pricing_ref = ANY ($2);
 
 -- name: list_pricing_lines
-SELECT l.pricing_id, l.pricing_line_id, l.line_item_ref, l.item, l.price, m.usage_product_ref, m.meter_id,
-    m.aggregation
+SELECT l.pricing_id, l.pricing_line_id, l.line_item_ref, l.item, l.price, m.usage_product_ref,
+    m.meter_id, m.aggregation
 FROM pricing_line l LEFT JOIN meter m ON m.tenant_id = l.tenant_id AND m.meter_id = l.meter_id
-WHERE l.tenant_id = $1 AND l.pricing_id = ANY ($2)
+WHERE l.tenant_id = $1 AND l.pricing_id = ANY ($2) AND l.base_line_id IS NULL
 ORDER BY l.pricing_id, l.position;
 
 -- name: count_partitions
@@ -200,20 +208,22 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ACTIVE', CASE WHEN NOT $9::boolean THEN
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
-    minimum_fee, note, details, commitments, credits, version, since_date, until_date, is_pending)
+    minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
+    is_pending)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, $25 > 1);
+    $21, $22, $23, $24, $25, $26, $27, $28, $26 > 1);
 
 -- name: copy_contract_product
 -- The same product once more, in a version of its own, from one day on and before another.
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
-    minimum_fee, note, details, commitments, credits, version, since_date, until_date, is_pending)
+    minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
+    is_pending)
 SELECT shard_key, $4, tenant_id, contract_ref, position, document_group, pricing_id, entity_id,
     currency, timezone, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
-    payment_time, tax, discount, net_terms, minimum_fee, note, details, commitments, credits, $5,
-    $6, $7, true
+    payment_time, tax, discount, net_terms, minimum_fee, note, details, commitments, credits,
+    overrides, $5, $6, $7, true
 FROM contract_product
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = $3;
 
@@ -306,12 +316,15 @@ WHERE w.tenant_id = $1 AND w.shard_key = $2 AND w.contract_product_ref = ANY ($3
 ORDER BY w.contract_product_ref, w.period_index, w.place;
 
 -- name: list_contract_lines
-SELECT l.contract_product_ref, l.pricing_line_id, i.line_item_ref, i.item, i.meter_id,
-    m.aggregation
+-- What is overridden is known by the line item of its pricing; own_line_id: its own price version.
+SELECT l.contract_product_ref, coalesce(i.base_line_id, l.pricing_line_id) AS pricing_line_id,
+    l.pricing_line_id AS own_line_id, coalesce(b.line_item_ref, i.line_item_ref) AS line_item_ref,
+    i.item, i.meter_id, m.aggregation
 FROM contract_line l
 JOIN contract_product p ON p.shard_key = l.shard_key
     AND p.contract_product_ref = l.contract_product_ref
 JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
+LEFT JOIN pricing_line b ON b.tenant_id = i.tenant_id AND b.pricing_line_id = i.base_line_id
 LEFT JOIN meter m ON m.tenant_id = i.tenant_id AND m.meter_id = i.meter_id
 WHERE l.tenant_id = $1 AND l.shard_key = $2 AND p.contract_ref = ANY ($3)
 ORDER BY l.contract_product_ref, l.position;
@@ -347,7 +360,8 @@ SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS pr
         WHERE o.shard_key = cp.shard_key AND o.contract_product_ref = cp.contract_product_ref
     ) END AS spent,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
-    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, k.contract_number, t.tenant_ref, jsonb_build_object(
+    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, k.contract_number, t.tenant_ref,
+    jsonb_build_object(
         'customer', jsonb_build_object(
             'customer_ref', cu.customer_ref, 'name', cu.name, 'legal_name', cu.legal_name),
         'entity', jsonb_build_object(

@@ -16,6 +16,7 @@ from msgspec import Struct
 from gateway.manage import values
 from gateway.manage.body import Fields
 from gateway.manage.commitments import read_commitments, read_credits
+from gateway.manage.overrides import Override, read_overrides
 from gateway.manage.parts import PaymentDetails, read_payment_details
 from gateway.manage.values import DayOrInstant
 from schemas.errors import InvalidInput
@@ -67,6 +68,7 @@ class NewProduct(Struct, frozen=True):
     payment: PaymentDetails
     commitments: str = "[]"
     credits: str = "[]"
+    overrides: tuple[Override, ...] = ()
 
 
 class NewContract(Struct, frozen=True):
@@ -161,7 +163,6 @@ def read_includes_current(fields: Fields) -> bool:
 def _read_product(fields: Fields) -> NewProduct:
     fields.ignore("product_name", "pricing_name", "currency", "timezone")
     fields.ignore("in_force_from", "in_force_through")
-    fields.not_yet("overrides")
     fields.optional(_payment_time, "payment_time")
     return NewProduct(
         fields=fields,
@@ -180,6 +181,7 @@ def _read_product(fields: Fields) -> NewProduct:
         payment=read_payment_details(fields),
         commitments=read_commitments(fields),
         credits=read_credits(fields),
+        overrides=read_overrides(fields),
     )
 
 

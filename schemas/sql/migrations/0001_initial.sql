@@ -376,14 +376,19 @@ CREATE TABLE pricing_line (
     item text NOT NULL,
     meter_id integer,
     price jsonb NOT NULL,
+    base_line_id integer,
+    contract_ref uuid CHECK ((contract_ref IS NULL) = (base_line_id IS NULL)),
     PRIMARY KEY (tenant_id, pricing_line_id),
-    UNIQUE (tenant_id, pricing_id, position),
     FOREIGN KEY (tenant_id, pricing_id) REFERENCES pricing,
+    FOREIGN KEY (tenant_id, base_line_id) REFERENCES pricing_line,
     FOREIGN KEY (tenant_id, meter_id) REFERENCES meter
 );
 COMMENT ON TABLE pricing_line IS
 'Writer: gateway. A line item and its price (decimals as strings); this row is the price version
-that charges, cuts and document lines name, so it is never changed.';
+that charges, cuts and document lines name, so it is never changed. One that a contract has of its
+own, by an override, names the line item that it is sold in the place of.';
+CREATE UNIQUE INDEX pricing_line_place ON pricing_line (tenant_id, pricing_id, position)
+WHERE base_line_id IS NULL;
 
 -- ---------------------------------------------------------------- contracts
 
@@ -454,6 +459,7 @@ CREATE TABLE contract_product (
     details jsonb NOT NULL DEFAULT '{}',
     commitments jsonb NOT NULL DEFAULT '[]',
     credits jsonb NOT NULL DEFAULT '[]',
+    overrides jsonb NOT NULL DEFAULT '[]',
     version integer NOT NULL DEFAULT 1 CHECK (version > 0),
     since_date date,
     until_date date,
@@ -468,10 +474,10 @@ COMMENT ON TABLE contract_product IS
 are local days of timezone (the entity''s when the contract was made); products of one
 document_group whose periods are issued on the same day share a document; details holds the
 billing details of payment. commitments and credits are as the API takes them, numbers as texts;
-a credit is known by its place in the list. A row is the product as one version of its contract has
-it: it prices what lies from since_date on, and before until_date (null: no such bound). While
-is_pending it is being back-filled and prices nothing yet. until_date and is_pending alone are
-written by the rater, in the transaction that swaps charges.';
+a credit is known by its place in the list; overrides are as the API takes them, too. A row is the
+product as one version of its contract has it: it prices what lies from since_date on, and before
+until_date (null: no such bound). While is_pending it is being back-filled and prices nothing yet.
+until_date and is_pending alone are changed by the rater, in the transaction that swaps charges.';
 
 CREATE TABLE contract_succession (
     shard_key integer NOT NULL,

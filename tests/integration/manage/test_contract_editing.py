@@ -10,7 +10,7 @@ from tests.integration.manage.test_changes import last_entry
 
 NOWHERE = "00000000-0000-4000-8000-00000000dead"
 TODAY = datetime.now(UTC).date()
-LONG_AGO = TODAY - timedelta(days=400)
+LONG_AGO = (TODAY - timedelta(days=400)).replace(day=12)
 
 
 def running(shop: Shop, **terms: object) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def other_pricing(client: Client, shop: Shop, **fields: object) -> str:
 
 
 def end_of_decade() -> date:
-    return LONG_AGO.replace(year=LONG_AGO.year + 10)
+    return date(LONG_AGO.year + 10, LONG_AGO.month, LONG_AGO.day)
 
 
 FULL = {
@@ -74,7 +74,7 @@ async def test_what_get_answers_can_be_posted_back_and_changes_nothing(client: C
             assert edit(client, ref, **body | flag) == before
     assert await last_entry(client) == entry
     changes = "SELECT count(*)::int FROM partition_change WHERE contract_ref = $1"
-    assert await client.fetch(changes, ref) == [(1,)]
+    assert [tuple(row) for row in await client.fetch(changes, ref)] == [(1,)]
 
 
 async def test_an_edit_counts_from_the_next_period_and_keeps_what_it_leaves_out(
@@ -104,7 +104,10 @@ async def test_an_edit_counts_from_the_next_period_and_keeps_what_it_leaves_out(
         ref,
     )
     bound = end_of_decade()
-    assert rows == [(1, None, None, False, bound), (2, bound, None, True, None)]
+    assert [tuple(row) for row in rows] == [
+        (1, None, None, False, bound),
+        (2, bound, None, True, None),
+    ]
 
 
 async def test_another_pricing_takes_the_place_of_the_one_that_measures_the_same(
@@ -129,7 +132,7 @@ async def test_another_pricing_takes_the_place_of_the_one_that_measures_the_same
         "JOIN contract_product p USING (contract_product_ref) WHERE s.contract_ref = $1",
         ref,
     )
-    assert rows == [(1, LONG_AGO, True)]
+    assert [tuple(row) for row in rows] == [(1, LONG_AGO, True)]
 
 
 def test_what_cannot_be_edited_is_named(client: Client) -> None:
@@ -198,3 +201,66 @@ def test_a_cancelled_contract_ends_and_cannot_be_changed_again(client: Client) -
         for again in (path, f"/api/contracts/edit/{ref}"):
             refused = client.send("POST", again, {})
             assert (refused.status_code, refused.json()["code"]) == (409, "contract_cancelled")
+
+
+async def test_a_line_item_is_overridden_by_a_price_version_of_the_contract(
+    client: Client,
+) -> None:
+    shop = make_shop(client)
+    tiers = {"model": "GRADUATED", "tiers": [{"up_to": None, "unit_price": "1.50"}]}
+    overrides = [
+        {"line_item_id": shop.line_refs["Calls"], "price": "0.0050", "discount": 0},
+        {"line_item_ref": shop.line_refs["Seats"], "item": "Desks", "quantity": 7},
+        {"line_item_ref": shop.line_refs["Units"], **tiers, "minimum_fee": "12"},
+    ]
+    ref = sign(client, shop, running(shop, overrides=overrides[:1]))
+    first = get(client, ref)
+    assert first["products"][0]["overrides"] == [
+        {"line_item_ref": shop.line_refs["Calls"], "discount": 0, "price": 0.0050}
+    ]
+    assert edit(client, ref, **first) == first
+    after = edit(
+        client, ref, include_current_invoice=True, products=[running(shop, overrides=overrides)]
+    )
+    (product,) = after["products"]
+    assert [line["item"] for line in product["line_items"]] == ["Desks", "Calls", "Units"]
+    assert {line["line_item_ref"] for line in product["line_items"]} == {*shop.line_refs.values()}
+    assert len(product["overrides"]) == 3
+    assert edit(client, ref, **after) == after
+    rows = await client.fetch(
+        "SELECT l.item, l.price, l.contract_ref::text FROM contract_line c "
+        "JOIN pricing_line l USING (pricing_line_id) JOIN contract_product p "
+        "USING (contract_product_ref) WHERE p.contract_ref = $1 AND p.version = 2 "
+        "ORDER BY c.position",
+        ref,
+    )
+    priced = {row["item"]: json.loads(row["price"]) for row in rows}
+    assert {row["contract_ref"] for row in rows} == {ref}
+    assert priced["Calls"] == {"model": "PER_UNIT", "price": "0.005"}
+    assert priced["Desks"] == {"model": "FLAT", "price": "3000", "quantity": "7"}
+    assert (priced["Units"]["minimum_fee"], len(priced["Units"]["tiers"])) == ("12", 1)
+    # What is sold to others stays as it is.
+    listed = client.ok("GET", "/api/products")
+    assert {line["item"] for line in listed[0]["line_items"]} == {"Seats", "Calls", "Units"}
+
+
+def test_an_override_names_a_line_item_and_fields_that_there_are(client: Client) -> None:
+    shop = make_shop(client)
+    path = f"/api/contracts/edit/{sign(client, shop, running(shop))}"
+    calls, seats = ({"line_item_ref": shop.line_refs[item]} for item in ("Calls", "Seats"))
+    wrong: list[tuple[list[dict[str, Any]], str, str]] = [
+        ([{"line_item_ref": NOWHERE, "price": 1}], "line_item_ref", "line_item_unknown"),
+        ([{"price": 1}], "line_item_ref", "required"),
+        ([calls | {"prise": 1}], "prise", "field_unknown"),
+        ([calls | {"usage_product_ref": NOWHERE}], "usage_product_ref", "usage_product_unknown"),
+        ([seats | {"model": "PER_UNIT", "price": 1}], "usage_product_ref", "required"),
+        ([seats | {"model": "CHEAP"}], "model", "value_unknown"),
+    ]
+    for overrides, name, code in wrong:
+        body = {"products": [running(shop, overrides=overrides)]}
+        found = client.refused("POST", path, body)
+        assert found[f"/products/0/overrides/0/{name}"] == code, found
+    twice = {"products": [running(shop, overrides=[calls | {"price": 1}, calls | {"price": 2}])]}
+    assert client.refused("POST", path, twice) == {
+        "/products/0/overrides/1/line_item_ref": "line_item_repeated"
+    }

@@ -16,6 +16,7 @@ from tests.factories import (
     PER_UNIT,
     MadeContract,
     MadeMeter,
+    MadePricing,
     ask_to_close,
     make_contract,
     make_customer_in,
@@ -32,7 +33,7 @@ from tests.integration.rater.test_single_events import (
     rows_of,
     wild_story,
 )
-from tests.rating import Change, Story, Use, await_tasks, charges, counters, expected_charges
+from tests.rating import Change, Use, await_tasks, charges, counters, expected_charges
 
 JANUARY, FEBRUARY, MARCH = date(2024, 1, 1), date(2024, 2, 1), date(2024, 3, 1)
 
@@ -56,6 +57,33 @@ def meter_of(step: Use | Change) -> MadeMeter:
     return step.meter if isinstance(step, Use) else step.use.meter
 
 
+async def tell(
+    bench: Bench,
+    story: Sequence[Use | Change],
+    contract: MadeContract,
+    edits: Sequence[tuple[list[MadePricing], date]],
+    chance: random.Random,
+    *,
+    waits: bool,
+) -> MadeContract:
+    """Produce a story, and edit its contract while it comes in; what stands in the end.
+
+    waits: until one is done before the next begins.
+    """
+    cuts = sorted(chance.sample(range(len(story)), len(edits) + 1))
+    await bench.produce(story[: cuts[0]])
+    final = contract
+    for number, (pricings, day) in enumerate(edits):
+        if waits:
+            await bench.rated()
+            await await_tasks(bench.connection)
+        flowing = asyncio.create_task(bench.produce(story[cuts[number] : cuts[number + 1]]))
+        final = await edit_contract(bench.connection, contract, pricings, day)
+        await flowing
+    await bench.produce(story[cuts[-1] :])
+    return final
+
+
 async def test_edits_among_any_events_come_to_one_fold_under_the_last_version(
     bench: Bench,
 ) -> None:
@@ -65,49 +93,40 @@ async def test_edits_among_any_events_come_to_one_fold_under_the_last_version(
         await make_pricing(bench.connection, bench.tenant, [(meter, one) for one in prices])
         for prices in ([PER_UNIT, FEES], [GRADUATED], lines)
     ]
-    aggregates = [
+    others = [
         await make_meter(bench.connection, bench.tenant, aggregation=name, **fields)
         for name, fields in (
             ("MAX", {}), ("LAST", {}), ("RUNNING_AVERAGE", {}), ("UNIQUE", {"unique_key": "plan"}),
         )
     ]  # fmt: skip
-    others = [
-        await make_pricing(bench.connection, bench.tenant, [(one, price) for one in aggregates])
+    beside = [
+        await make_pricing(bench.connection, bench.tenant, [(one, price) for one in others])
         for price in (PER_UNIT, GRADUATED)
     ]
     chance = random.Random(20240731)
-    told: list[tuple[MadeContract, Story]] = []
+    wanted: Rows = {}
+    finals: list[MadeContract] = []
     async with bench.rater(poll_records_max=7, backfill_events_max=5):
         for round_ in range(4):
             customer = await make_customer_in(bench.connection, bench.tenant, 1, bench.partitions)
-            story = list(wild_story(customer, meter, chance))
-            for one in aggregates:
+            own = wild_story(customer, meter, chance)
+            story = list(own)
+            for one in others:
                 story += [named(step, one.ref) for step in wild_story(customer, one, chance)]
             chance.shuffle(story)
-            contract = await make_contract(bench.connection, customer, [first, others[0]])
-            cuts = sorted(chance.sample(range(len(story)), 4))
-            await bench.produce(story[: cuts[0]])
-            if round_ % 2:
-                await bench.rated()
-            flowing = asyncio.create_task(bench.produce(story[cuts[0] : cuts[1]]))
+            own = [step for step in story if meter_of(step) == meter]
+            contract = await make_contract(bench.connection, customer, [first, beside[0]])
             days = [FEBRUARY, JANUARY] if round_ < 3 else [JANUARY, JANUARY]
-            await edit_contract(bench.connection, contract, [second, others[1]], days[0])
-            await flowing
-            await bench.produce(story[cuts[1] : cuts[2]])
-            if round_ == 2:
-                await await_tasks(bench.connection)
-            final = await edit_contract(bench.connection, contract, [last, others[1]], days[1])
-            await bench.produce(story[cuts[2] :])
-            told.append((final, [s for s in story if meter_of(s) == meter]))
+            edits = [([second, beside[1]], days[0]), ([last, beside[1]], days[1])]
+            final = await tell(bench, story, contract, edits, chance, waits=round_ % 2 == 1)
+            wanted |= expected(own, final, lines)
+            finals.append(final)
         await bench.rated()
         await await_tasks(bench.connection)
-    wanted: Rows = {}
-    for contract, own in told:
-        wanted |= expected(own, contract, lines)
-    first_lines = {ref for contract, _ in told for ref in contract.line_refs[0]}
     found = await rows_of(bench)
-    assert {place: row for place, row in found.items() if place[0] in first_lines} == wanted
-    priced = {ref for contract, _ in told for refs in contract.line_refs for ref in refs}
+    priced = {ref for final in finals for ref in final.line_refs[0]}
+    assert {place: row for place, row in found.items() if place[0] in priced} == wanted
+    priced |= {ref for final in finals for ref in final.line_refs[1]}
     assert {line for line, _, _ in found} <= priced
     assert await failed(bench) == frozenset()
 

@@ -1,14 +1,17 @@
 """Edited contracts over HTTP: the running period is rated anew, at once, and proved."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+
+import pytest
 
 from deploy.local.find import StackAddress
 from deploy.verify.report import run_checks
 from tests.integration.reports.conftest import Reader, until
 
 TODAY = datetime.now(UTC).date()
-START = TODAY - timedelta(days=40)
+START = (TODAY - timedelta(days=40)).replace(day=1)  # every year has that day
 
 
 def pricing(reader: Reader, *lines: dict[str, Any], name: str = "Corrected") -> str:
@@ -86,4 +89,52 @@ async def test_a_running_period_is_rated_anew_by_another_pricing(reader: Reader)
     assert amounts(reader, events[0]["event_ref"]) == [9]
     late = reader.send(timestamp=at, quantity=4)
     until(lambda: amounts(reader, late["event_ref"]) == [21], "the new price goes on")
+    assert await proved(reader)
+
+
+async def test_an_edit_from_the_next_period_on_leaves_the_running_one_alone(
+    reader: Reader,
+) -> None:
+    old, new = (pricing(reader, {"model": "PER_UNIT", "price": p}, name=p) for p in ("2", "3"))
+    contract_ref = sign(reader, product_of(old))
+    at = (datetime.now(UTC) - timedelta(days=5)).isoformat()
+    event = reader.send(timestamp=at, quantity=1)
+    answer = edit(reader, contract_ref, products=[product_of(new)])
+    assert answer["products"][0]["in_force_from"] == str(START.replace(year=START.year + 1))
+    await_version(reader, contract_ref)
+    again = reader.send(timestamp=at, quantity=2)
+    assert again["related_document_ref"] == event["related_document_ref"]
+    until(lambda: amounts(reader, again["event_ref"]) == [6], "the old price goes on")
+    # What comes next takes the place of what was to come, from the running period on.
+    edit(reader, contract_ref, include_current_invoice=True, products=[product_of(new, note="x")])
+    await_version(reader, contract_ref)
+    assert amounts(reader, again["event_ref"]) == [9]
+    assert await proved(reader)
+
+
+async def test_a_contract_that_ends_today_bills_its_days_and_its_usage(reader: Reader) -> None:
+    lines = (
+        {"model": "FLAT", "price": "73000", "usage_product_ref": None},
+        {"model": "PER_UNIT", "price": "2"},
+    )
+    contract_ref = sign(reader, product_of(pricing(reader, *lines)))
+    at = (datetime.now(UTC) - timedelta(days=5)).isoformat()
+    event = reader.send(timestamp=at, quantity=1)
+    before = reader.client.ok("GET", f"/api/invoices/{event['related_document_ref']}")
+    assert not before["is_partial_period"]
+    path = f"/api/contracts/cancel/{contract_ref}"
+    answer = reader.client.ok("POST", path, {"include_current_invoice": True})
+    await_version(reader, contract_ref)
+    last = date.fromisoformat(answer["products"][0]["in_force_through"])
+    again = reader.send(timestamp=at, quantity=2)
+    assert again["related_document_ref"] != event["related_document_ref"]
+    until(lambda: amounts(reader, again["event_ref"]) == [6], "usage goes on until then")
+    document = reader.client.ok("GET", f"/api/invoices/{again['related_document_ref']}")
+    assert document["is_partial_period"]
+    assert document["issue_date"] == str(last + timedelta(days=1))
+    days, whole = (last - START).days + 1, (START.replace(year=START.year + 1) - START).days
+    fee = round(Decimal(73_000) * days / whole, 2)
+    assert document["sub_total"] == pytest.approx(float(fee + 6), abs=0.011)
+    gone = f"/api/invoices/{event['related_document_ref']}"
+    assert reader.client.send("GET", gone).status_code == 404
     assert await proved(reader)

@@ -88,7 +88,7 @@ def test_billing_after_the_period_is_the_same_as_after_use() -> None:
         ({"payment_time": "BEFORE_USE"}, {"/products/0/payment_time": "not_supported_yet"}),
         ({"payment_time": "DURING_PERIOD"}, {"/products/0/payment_time": "not_supported_yet"}),
         ({"payment_time": "NEVER"}, {"/products/0/payment_time": "value_unknown"}),
-        ({"overrides": [{}]}, {"/products/0/overrides": "not_supported_yet"}),
+        ({"overrides": [{}]}, {"/products/0/overrides/0/line_item_ref": "required"}),
         (
             {"commitments": [{}]},
             {
