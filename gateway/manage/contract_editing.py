@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import msgspec
@@ -17,7 +16,7 @@ from msgspec import Struct
 
 from gateway.manage.answers import json_answer
 from gateway.manage.body import Body, parse_json
-from gateway.manage.boundaries import Standing, boundary, chain_of
+from gateway.manage.boundaries import Standing
 from gateway.manage.changes import announce
 from gateway.manage.context import (
     caller,
@@ -29,7 +28,14 @@ from gateway.manage.context import (
     routes_of,
     transaction,
 )
-from gateway.manage.contract_plan import Asked, Change, groups_of, merge_products, plan
+from gateway.manage.contract_plan import (
+    Asked,
+    Change,
+    groups_of,
+    merge_products,
+    plan,
+    rated_anew,
+)
 from gateway.manage.contract_writing import (
     Place,
     RefMaker,
@@ -42,12 +48,11 @@ from gateway.manage.contract_writing import (
 )
 from gateway.manage.contracts import contract_answers
 from gateway.manage.parts import PaymentDetails
-from gateway.manage.terms import Edit, Payable, read_cancellation, read_edit
+from gateway.manage.terms import Edit, Payable, read_edit
 from gateway.manage.values import ref as read_ref
 from runtime.postgres import Connection
-from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.errors import Conflict, NotFound
 from schemas.event_ref import month_of, shard_key_of, tenant_bits
-from schemas.periods import period_at
 
 _DAY: Final = timedelta(days=1)
 _ABSENT: Final = (None, "")
@@ -129,9 +134,8 @@ async def edit_contract(request: web.Request) -> web.Response:
         header = (edit.contract.po_number, edit.contract.closing)
         if changes or header != (contract.row["po_number"], contract.row["closing"]):
             version = Version("EDITED", edit.includes_current, header, "ACTIVE")
-            await _begin(request, connection, contract, version)
-            products = [c.settled for c in changes if c.settled is not None]
-            place = contract.row["shard_key"]
+            await begin(request, connection, contract, version)
+            place, products = contract.row["shard_key"], list(rated_anew(changes))
             await refuse_archived(connection, place, reference.customer, products)
             await _write_changes(request, connection, contract, changes, reference.customer)
             after = sent.fields.values
@@ -140,7 +144,7 @@ async def edit_contract(request: web.Request) -> web.Response:
                 before=contract.shown,
                 after=after,
             )
-        answer = await _show(connection, contract)
+        answer = await show(connection, contract)
     return json_answer(answer, warnings=warnings)
 
 
@@ -192,7 +196,7 @@ class Version(Struct, frozen=True):
     state: str
 
 
-async def _begin(
+async def begin(
     request: web.Request, connection: Connection, contract: Contract, version: Version
 ) -> None:
     """Announce a new version, and note who made it."""
@@ -239,7 +243,7 @@ async def _write_changes(
             stands = Place(*key, since=change.since)
             lines = change.settled.lines
             successor = await add_product(connection, maker, stands, terms, lines)
-        await _end(connection, contract, "EDITED", change.ended, change.from_date, successor)
+        await end(connection, contract, "EDITED", change.ended, change.from_date, successor)
 
 
 def _standing_payable(one: Standing, customer: asyncpg.Record) -> Payable:
@@ -251,7 +255,7 @@ def _standing_payable(one: Standing, customer: asyncpg.Record) -> Payable:
     return Payable(row["entity_id"], row["currency"], row["net_terms"], own.over(others))
 
 
-async def _end(
+async def end(
     connection: Connection,
     contract: Contract,
     kind: Kind,
@@ -283,114 +287,14 @@ async def _refuse_closed(
         raise Conflict("period_closed", detail)
 
 
-async def _show(connection: Connection, contract: Contract) -> dict[str, Any]:
+async def show(connection: Connection, contract: Contract) -> dict[str, Any]:
+    """Show a contract as it has become."""
     row = await connection.fetchrow(queries.find_contract, *contract.key)
     assert row is not None, "it is locked"
     (answer,) = await contract_answers(connection, *contract.key[:2], [row])
     return answer
 
 
-async def cancel_contract(request: web.Request) -> web.Response:
-    """POST /api/contracts/cancel/<contract_ref>: the running period is the last.
-
-    It is billed as usual; with `include_current_invoice` it ends with today, its fixed fees in
-    proportion. What is used later is kept, unrated.
-    """
-    contract_ref = path_ref(request, "contract_ref")
-    body = await read_body(request)
-    includes_current = read_cancellation(body.fields)
-    named = body.fields.optional(read_ref, "contract_ref")
-    if named not in (None, contract_ref):
-        body.fields.add("ref_differs", f"must be {contract_ref}, or left out", "contract_ref")
-    warnings = body.finish()
-    now = datetime.now(UTC)
-    async with transaction(request) as (connection, tenant_id):
-        contract = await hold_contract(connection, tenant_id, contract_ref)
-        header = (contract.row["po_number"], contract.row["closing"])
-        version = Version("CANCELLED", includes_current, header, "CANCELLED")
-        await _begin(request, connection, contract, version)
-        for one in contract.standing:
-            await _cancel_product(request, connection, contract, one, now, includes_current)
-        asked = {"include_current_invoice": includes_current}
-        before = contract.shown
-        await note(
-            *(request, connection, "contract.cancelled", contract_ref), before=before, after=asked
-        )
-        answer = await _show(connection, contract)
-    return json_answer(answer, warnings=warnings)
-
-
-async def _cancel_product(
-    request: web.Request,
-    connection: Connection,
-    contract: Contract,
-    one: Standing,
-    now: datetime,
-    includes_current: bool,
-) -> None:
-    """Let a product end with its running period, or with today."""
-    chain = chain_of(one, contract.products)
-    terms = [link.terms for link in chain]
-    running = next((link for link in chain if period_at(link.terms, now) is not None), None)
-    day = boundary(terms, now, includes_current=False)
-    successor = None
-    if includes_current and running is not None:
-        tomorrow = now.astimezone(ZoneInfo(running.terms.timezone)).date() + _DAY
-        if tomorrow < day:
-            day = boundary(terms, now, includes_current=True)
-            successor = await _cut_short(request, connection, contract, running, day, tomorrow)
-    ended = [link for link in chain if link is one or link.reaches(day)]
-    await _end(connection, contract, "CANCELLED", ended, day, successor)
-
-
-async def _cut_short(
-    request: web.Request,
-    connection: Connection,
-    contract: Contract,
-    running: Standing,
-    start: date,
-    end: date,
-) -> UUID:
-    """Add the running period once more, shorter; returns the ref of the product that has it."""
-    tenant_id, place, contract_ref = contract.key
-    since = start if start > running.row["billing_start_date"] else None
-    if since is not None and running.row["credits"] != "[]":
-        detail = "can't end within a period while there are prepaid credits: let it end with it"
-        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
-    if since is not None and any(line["aggregation"] == "TIME_WEIGHTED" for line in running.lines):
-        detail = "can't end within a period while a meter is weighted by time: let it end with it"
-        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
-    maker = RefMaker(month_of(contract_ref.int), place, tenant_bits(caller(request).tenant_ref))
-    version = contract.next_version
-    ref = maker.product_ref(contract_ref, running.row["position"], version)
-    key = (tenant_id, place, running.ref)
-    await connection.execute(queries.copy_contract_product, *key, ref, version, since, end)
-    await connection.executemany(
-        queries.add_contract_line,
-        [
-            (
-                *(place, maker.ref("contract_line", str(ref), str(line["line_item_ref"]))),
-                *(tenant_id, ref, position, line["own_line_id"]),
-            )
-            for position, line in enumerate(running.lines)
-        ],
-    )
-    return ref
-
-
-ROUTES = [
-    *routes_of(
-        "POST",
-        "/api/contracts/edit/{contract_ref}",
-        edit_contract,
-        "billing:write",
-        reads=read_edit,
-    ),
-    *routes_of(
-        "POST",
-        "/api/contracts/cancel/{contract_ref}",
-        cancel_contract,
-        "billing:write",
-        reads=read_cancellation,
-    ),
-]
+ROUTES = routes_of(
+    "POST", "/api/contracts/edit/{contract_ref}", edit_contract, "billing:write", reads=read_edit
+)

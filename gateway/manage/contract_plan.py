@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.manage import values
 from gateway.manage.boundaries import Standing, boundary, chain_of
@@ -180,7 +181,7 @@ def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date)
     """Note a problem where something of the periods before would have to be carried on."""
     fields, product = settled.product.fields, settled.product
     stored = (product.commitments, former.row["commitments"])
-    if any(term["over"] == "CONTRACT" for text in stored for term in _decode(text)):
+    if any(map(has_contract_commitment, stored)):
         detail = f"can't be edited from {since} on while there is a commitment over the contract"
         fields.add("not_supported_yet", detail, "commitments")
     if product.credits != "[]" or former.row["credits"] != "[]":
@@ -203,6 +204,21 @@ def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date)
                 "out, or add a product that starts later"
             )
             fields.add("due_once", detail, "line_items")
+
+
+def has_contract_commitment(text: str) -> bool:
+    """Tell whether stored commitments hold one over the whole contract."""
+    return any(term["over"] == "CONTRACT" for term in _decode(text))
+
+
+def rated_anew(changes: Sequence[Change]) -> Iterator[SettledProduct]:
+    """Yield what usage is to be rated by, with the first day from which on it is."""
+    for change in changes:
+        settled = change.settled
+        if settled is not None and change.since is not None:
+            yield replace(settled, dates=replace(settled.dates, start_date=change.since))
+        elif settled is not None:
+            yield settled
 
 
 def _added(one: Asked, now: datetime, *, includes_current: bool) -> Change:

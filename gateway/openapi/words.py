@@ -195,8 +195,11 @@ WORDS: Final[Mapping[str, str]] = {
     "from": "The first day or instant, inclusive.",
     "group_by": "A key of additional_report_data.",
     "id": "A dead letter: the partition and the offset of its record, with a dash between.",
+    "include_current_invoice": "true: the running period, too; else from the next one on.",
     "invoice_mode": "Whether products may share a document.",
     "invoice_ref": "A document.",
+    "overrides": "Line items that this contract sells otherwise: `line_item_ref`, and each field "
+    "that differs; another `model` brings all of its own.",
     "commitments": "Minimum spends, a PERIOD and over the CONTRACT: what is missing is added.",
     "credits": "Prepaid money that pays for the product after tax, the lowest priority first.",
     "over": "What is committed: each PERIOD, prorated by days, or the whole CONTRACT at its end.",

@@ -9,6 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from deploy.local.find import StackAddress
+from deploy.verify import versions
+from deploy.verify.check import Finding, Scope
 from deploy.verify.report import run_checks
 from tests.editing import edit_contract, end_contract
 from tests.factories import (
@@ -171,6 +173,30 @@ async def test_no_moment_shows_a_part_of_what_is_rated_anew(bench: Bench) -> Non
     assert await failed(bench) == frozenset()
 
 
+#: Ways to spoil the books of edited contracts; the check `versions` notices each.
+SPOILT = (
+    "UPDATE contract_product SET until_date = NULL WHERE version = 1",
+    "UPDATE contract_product SET is_pending = true WHERE version = 2",
+    "UPDATE contract_product SET since_date = since_date - 1 WHERE version = 2",
+    "UPDATE contract SET version = version + 1",
+    "DELETE FROM contract_version",
+    "UPDATE partition_task SET is_swapped = false, state = 'PENDING' WHERE contract_version = 2",
+)
+
+
+async def assert_versions_are_proved(bench: Bench) -> None:
+    (check,) = versions.CHECKS
+    for spoiling in ("SELECT 1", *SPOILT):
+        spoilt = bench.connection.transaction()
+        await spoilt.start()
+        await bench.connection.execute(spoiling)
+        finding = Finding(check.unit)
+        scope = Scope(connection=bench.connection, tenant_id=None, kafka=bench.kafka)
+        await check.run(scope, finding)
+        assert bool(finding.difference) == (spoiling in SPOILT), spoiling
+        await spoilt.rollback()
+
+
 async def test_what_no_line_covers_any_more_is_unrated(bench: Bench) -> None:
     kept, dropped = [await make_meter(bench.connection, bench.tenant) for _ in range(2)]
     both, one = [
@@ -197,6 +223,7 @@ async def test_what_no_line_covers_any_more_is_unrated(bench: Bench) -> None:
         await await_tasks(bench.connection)
         assert await counters(bench.connection) == {"rated": 27, "unrated": 28}
         assert await failed(bench) == frozenset()
+        await assert_versions_are_proved(bench)
         # A contract that comes to cover it rates it like any other.
         again = await make_contract(bench.connection, customer, [both], start=MARCH)
         await await_tasks(bench.connection)

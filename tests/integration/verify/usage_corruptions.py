@@ -267,6 +267,11 @@ USAGE_CORRUPTIONS = (
         "cuts",
     ),
     spoil(
+        "an edit of a contract is not noted",
+        "UPDATE contract SET version = 2 WHERE ctid = (SELECT ctid FROM contract LIMIT 1)",
+        "versions",
+    ),
+    spoil(
         "seats are added to a cut",
         "UPDATE charge_cut c SET quantity = quantity + 1 FROM pricing_line p "
         "WHERE p.pricing_line_id = c.pricing_line_id AND p.price ->> 'quantity' = '3'",

@@ -13,11 +13,13 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.errors import InvalidInput
 from schemas.periods import (
     BillingTerms,
     CycleUnit,
+    Part,
     PaymentTime,
     Period,
     first_instant,
@@ -110,6 +112,37 @@ def test_periods_tile_the_contract(given_terms: BillingTerms) -> None:
     if found:
         assert edges[0] == first_instant(given_terms.start_date, zone)
         assert edges[-1] == first_instant(given_terms.end_date + DAY, zone)
+
+
+@given(any_terms(span_days_max=6 * 366), st.data())
+def test_terms_that_follow_each_other_at_a_bound_have_the_periods_of_one(
+    given_terms: BillingTerms, data: st.DataObject
+) -> None:
+    found = list(periods(given_terms))
+    if not found:
+        return
+    bound = data.draw(st.sampled_from(found)).start_date
+    before, after = replace(given_terms, until=bound), replace(given_terms, since=bound)
+    both = [*periods(before), *periods(after)]
+    assert [replace(one, index=0) for one in both] == [replace(one, index=0) for one in found]
+    assert [one.index for one in periods(before)] == list(range(len(list(periods(before)))))
+    assert all(one.index > 0 for one in periods(after)) or bound == found[0].start_date
+    for one in found:
+        holding = [t for t in (before, after) if period_at(t, one.start) is not None]
+        assert holding == [before if one.start_date < bound else after]
+
+
+def test_terms_that_end_within_a_period_cut_it_short() -> None:
+    whole = terms("2024-01-15", "2025-01-14", issue_day=on("2024-01-31"))
+    found = list(periods(replace(whole, since=on("2024-02-29"), until=on("2024-03-11"))))
+    assert bounds(found) == ["2024-02-29/2024-03-11"]
+    assert (found[0].full_end_date, found[0].issue_date) == (on("2024-03-31"), on("2024-03-11"))
+    assert found[0].is_partial
+    once = replace(whole, unit="ONE_TIME", issue_day=None, until=on("2024-03-11"))
+    assert bounds(list(periods(once))) == ["2024-01-15/2024-03-11"]
+    assert next(periods(once)).part == Part(before=0, through=56, whole=366)
+    assert list(periods(replace(whole, since=on("2025-01-15")))) == []
+    assert list(periods(replace(whole, since=on("2024-05-01"), until=on("2024-05-01")))) == []
 
 
 @given(any_terms(), st.data())
