@@ -40,7 +40,7 @@ from schemas.event_ref import (
     month_index,
     shard_key,
 )
-from schemas.periods import first_instant
+from schemas.periods import DATE_MAX, first_instant
 
 
 class Reference(Struct, frozen=True):
@@ -285,14 +285,14 @@ async def refuse_archived(
     for settled in products:
         meters = [line["usage_product_ref"] for line in settled.lines]
         dates, zone = settled.dates, settled.entity["timezone"]
-        bounds = (dates.start_date, dates.end_date + timedelta(days=1))
+        bounds = (dates.start_date, (dates.end_date or DATE_MAX) + timedelta(days=1))
         months = [_month(first_instant(day, zone)) for day in bounds]
         last = await connection.fetchval(
             *(queries.find_archived_usage, shard_key, customer["customer_id"]), meters, *months
         )
         if last is not None:
             detail = f"usage of it up to {2000 + last // 12}-{last % 12 + 1:02} is in an archive"
-            pointer = settled.product.fields.at("billing_start_date")
+            pointer = settled.product.terms.at("billing_start_date")
             raise InvalidInput("month_archived", detail, pointer)
 
 

@@ -1,6 +1,6 @@
 """Contracts: which customer buys which pricings, from when to when, and under what terms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -27,10 +27,10 @@ from gateway.manage.context import (
 from gateway.manage.contract_writing import RefMaker, load_reference, settle, write_contract
 from gateway.manage.overrides import overrides_shown
 from gateway.manage.parts import PaymentDetails
-from gateway.manage.terms import read_contract
+from gateway.manage.terms import NewContract, read_contract, read_subscription
 from runtime.clock import to_micros
 from runtime.postgres import Connection
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Problem
 from schemas.event_ref import month_index, shard_key, shard_key_of, tenant_bits
 
 PAGE_SIZE_MAX: Final = 1_000
@@ -42,8 +42,25 @@ Row = asyncpg.Record
 
 async def create_contract(request: web.Request) -> web.Response:
     """POST /api/contracts."""
+    contract_ref, warnings = await _create(request, read_contract)
+    return json_answer({"contract_ref": contract_ref}, warnings=warnings)
+
+
+async def create_subscription(request: web.Request) -> web.Response:
+    """POST /api/contracts/subscriptions: a contract with one set of terms for all its products.
+
+    Without `billing_end_date` it goes on until it is cancelled. Its ref is a contract's, and every
+    call of contracts takes it.
+    """
+    contract_ref, warnings = await _create(request, read_subscription)
+    return json_answer({"subscription_ref": contract_ref}, warnings=warnings)
+
+
+async def _create(
+    request: web.Request, read: Callable[[Fields], NewContract]
+) -> tuple[UUID, list[Problem]]:
     body = await read_body(request)
-    contract = read_contract(body.fields)
+    contract = read(body.fields)
     warnings = body.finish()
     month = month_index(to_micros(datetime.now(UTC)))
     async with transaction(request) as (connection, tenant_id):
@@ -56,7 +73,7 @@ async def create_contract(request: web.Request) -> web.Response:
             await name_of_caller(request, connection),
         )
         await note(request, connection, "contract.made", contract_ref, after=body.fields.values)
-    return json_answer({"contract_ref": contract_ref}, warnings=warnings)
+    return contract_ref, warnings
 
 
 async def get_contract(request: web.Request) -> web.Response:
@@ -151,7 +168,7 @@ def _contract_answer(row: Row, products: list[Any], history: list[Any]) -> dict[
 def _product_answer(row: Row, items: list[Any]) -> dict[str, Any]:
     payment = msgspec.json.decode(row["details"], type=PaymentDetails)
     first, end = row["since_date"] or row["billing_start_date"], row["ends_date"]
-    last = row["billing_end_date"] if end is None else end - _DAY
+    last = row["billing_end_date"] if end is None else end - _DAY  # None: until cancelled
     return {
         "pricing_ref": row["pricing_ref"],
         "product_name": row["product_name"],
@@ -181,6 +198,13 @@ def _product_answer(row: Row, items: list[Any]) -> dict[str, Any]:
 
 ROUTES = [
     *routes_of("POST", "/api/contracts", create_contract, "billing:write", reads=read_contract),
+    *routes_of(
+        "POST",
+        "/api/contracts/subscriptions",
+        create_subscription,
+        "billing:write",
+        reads=read_subscription,
+    ),
     *routes_of("GET", "/api/contracts/filter", filter_contracts, "billing:read", asks=read_page),
     *routes_of("GET", "/api/contracts/{contract_ref}", get_contract, "billing:read"),
 ]

@@ -50,7 +50,7 @@ async def get_document(request: web.Request) -> web.Response:
     async with transaction(request) as (connection, tenant_id):
         row = await connection.fetchrow(queries.find_document, tenant_id, place, document_ref)
         if row is not None:
-            answers = await _document_answers(connection, tenant_id, [row])
+            answers = await document_answers(connection, tenant_id, [row])
             return json_answer(answers[0])
         found = await find_draft(connection, tenant_id, document_ref)
         may_come = found is None and await bills_events(connection, tenant_id, place)
@@ -63,10 +63,10 @@ async def get_document(request: web.Request) -> web.Response:
         found = await look_soon(request, place, look)
     if found is None:
         raise _unknown(document_ref)
-    return json_answer(_draft_answer(found, document_ref))
+    return json_answer(draft_answer(found, document_ref))
 
 
-def _draft_answer(found: Found, document_ref: UUID) -> dict[str, Any]:
+def draft_answer(found: Found, document_ref: UUID) -> dict[str, Any]:
     """Show a document that is still to be drawn up."""
     draft, digits = found.draft, found.draft.currency_digits
     products = [
@@ -115,7 +115,7 @@ async def filter_documents(request: web.Request) -> web.Response:
     query.finish()
     async with transaction(request) as (connection, tenant_id):
         rows = await _find_documents(connection, tenant_id, wanted)
-        answers = await _document_answers(connection, tenant_id, rows)
+        answers = await document_answers(connection, tenant_id, rows)
     return json_answer(answers)
 
 
@@ -143,7 +143,7 @@ def _refs(value: object) -> list[UUID]:
     return [values.ref(part) for part in parts]
 
 
-async def _document_answers(
+async def document_answers(
     connection: Connection, tenant_id: int, documents: Sequence[Row]
 ) -> list[dict[str, Any]]:
     """Show documents with their products and lines, read with two more statements for all."""

@@ -100,6 +100,16 @@ async def find_draft(connection: Connection, tenant_id: int, ref: UUID) -> Found
     if found is None:
         return None
     group, issue_date = found
+    return await draft_on(connection, tenant_id, group, issue_date)
+
+
+async def draft_on(
+    connection: Connection, tenant_id: int, group: Sequence[Row], issue_date: date
+) -> Found | None:
+    """Return the draft that a group of products has on an issue date, None if it has none.
+
+    group: rows of `list_terms_of_shard`.
+    """
     due = [
         Due(row, period)
         for row in group
@@ -108,6 +118,7 @@ async def find_draft(connection: Connection, tenant_id: int, ref: UUID) -> Found
     if not due:
         return None
     refs = [row["contract_product_ref"] for row in group]
+    place = shard_key_of(refs[0].int)
     lines = await connection.fetch(queries.list_lines_of_products, tenant_id, place, refs)
     starts = [one.period.start for one in due]
     charges = await connection.fetch(queries.list_charges_so_far, tenant_id, place, refs, starts)
@@ -118,13 +129,22 @@ async def find_draft(connection: Connection, tenant_id: int, ref: UUID) -> Found
     return Found(due, draft_document(products, group[0]["currency"]))
 
 
-def _named(ref: UUID, terms: Sequence[Row]) -> tuple[list[Row], date] | None:
-    """Return the products and the issue date that a document's ref was derived from."""
-    groups: dict[tuple[UUID, int], list[Row]] = {}
+Groups = dict[tuple[UUID, int], list[Row]]
+"""The products of each contract and document group."""
+
+
+def groups_of(terms: Sequence[Row]) -> Groups:
+    """Sort rows of `list_terms_of_shard` into what shares documents."""
+    groups: Groups = {}
     for row in terms:
         groups.setdefault((row["contract_ref"], row["document_group"]), []).append(row)
+    return groups
+
+
+def _named(ref: UUID, terms: Sequence[Row]) -> tuple[list[Row], date] | None:
+    """Return the products and the issue date that a document's ref was derived from."""
     year, month = divmod(month_of(ref.int), 12)
-    for (contract_ref, group), rows in groups.items():
+    for (contract_ref, group), rows in groups_of(terms).items():
         for day in range(1, _DAYS_MAX + 1):
             try:
                 issue_date = date(2000 + year, month + 1, day)

@@ -12,15 +12,8 @@ async def not_yet(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    *routes_of("POST", "/api/contracts/subscriptions", not_yet, "billing:write", status=422),
     *routes_of(
         "POST", "/api/contracts/publish/{contract_ref}", not_yet, "billing:write", status=422
-    ),
-    *routes_of(
-        "GET", "/api/contracts/invoices/current/{contract_ref}", not_yet, "billing:read", status=422
-    ),
-    *routes_of(
-        "GET", "/api/contracts/invoices/next/{contract_ref}", not_yet, "billing:read", status=422
     ),
     *routes_of("GET", "/api/invoices/reconcile", not_yet, "billing:write", status=422),
     *routes_of("POST", "/api/invoices/reconcile", not_yet, "billing:write", status=422),

@@ -8,7 +8,7 @@ is paid stays open where it is left out, and follows the customer.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 from msgspec import Struct
@@ -48,14 +48,16 @@ class BillingCycle(Struct, frozen=True):
 class NewProduct(Struct, frozen=True):
     """A contract product as it is asked for; None is left to the customer or its entity.
 
-    line_refs: None for all lines of the pricing. fields: where it stands in the body.
+    line_refs: None for all lines of the pricing. fields: where it stands in the body; terms: where
+    its terms do, which a subscription says for all products. end: None: until it is cancelled.
     commitments, credits: as they are stored.
     """
 
     fields: Fields
+    terms: Fields
     pricing_ref: UUID
     start: DayOrInstant
-    end: DayOrInstant
+    end: DayOrInstant | None
     line_refs: tuple[UUID, ...] | None
     entity_ref: UUID | None
     cycle: BillingCycle
@@ -98,10 +100,10 @@ class Edit(Struct, frozen=True):
 
 
 class Dates(Struct, frozen=True):
-    """When a contract product is in force, in local days; end_date is the last one."""
+    """When a contract product is in force, in local days; end_date is the last one, if any."""
 
     start_date: date
-    end_date: date
+    end_date: date | None
     issue_day: date | None
 
 
@@ -116,13 +118,31 @@ class Payable(Struct, frozen=True):
 
 def read_contract(fields: Fields) -> NewContract:
     """Read the body of `POST /api/contracts`."""
-    return _read_terms(fields, fields.required(values.ref, "customer_ref"))
+    fields_of_products = fields.each("products")
+    products = [_read_product(product) for product in fields_of_products or ()]
+    return _read_contract(fields, fields.required(values.ref, "customer_ref"), products)
 
 
-def _read_terms(fields: Fields, customer_ref: UUID) -> NewContract:
+def read_subscription(fields: Fields) -> NewContract:
+    """Read the body of `POST /api/contracts/subscriptions`: one set of terms for all products."""
+    terms = _read_terms(fields, may_go_on=True)
+    products = [
+        NewProduct(
+            fields=product,
+            terms=fields,
+            **_read_sold(product),
+            **terms,
+        )
+        for product in fields.each("products") or ()
+    ]
+    return _read_contract(fields, fields.required(values.ref, "customer_ref"), products)
+
+
+def _read_contract(
+    fields: Fields, customer_ref: UUID, products: Sequence[NewProduct]
+) -> NewContract:
     fields.not_yet("auto_renew", "draft", unless=(False, "false"))
     fields.not_yet("partner_ref", "partner_fees")
-    products = fields.each("products")
     if not products:
         fields.add("required", "must list at least one product", "products")
     mode = values.choice("COLLECTIVE", "PER_PRODUCT")
@@ -133,7 +153,7 @@ def _read_terms(fields: Fields, customer_ref: UUID) -> NewContract:
         invoice_mode=fields.optional(mode, "invoice_mode") or "COLLECTIVE",  # type: ignore[arg-type]
         closing=said or "AUTOMATIC",  # type: ignore[arg-type]
         closes_ended=said is not None,
-        products=tuple(_read_product(product) for product in products or ()),
+        products=tuple(products),
     )
 
 
@@ -146,7 +166,8 @@ def read_edit(fields: Fields) -> Edit:
     fields.ignore("contract_number", "customer_name", "state", "created_at", "version", "history")
     fields.optional(values.ref, "contract_ref")
     customer_ref = cast("UUID", fields.optional(values.ref, "customer_ref"))
-    return Edit(read_includes_current(fields), _read_terms(fields, customer_ref))
+    products = [_read_product(one, may_go_on=True) for one in fields.each("products") or ()]
+    return Edit(read_includes_current(fields), _read_contract(fields, customer_ref, products))
 
 
 def read_cancellation(fields: Fields) -> bool:
@@ -160,29 +181,41 @@ def read_includes_current(fields: Fields) -> bool:
     return fields.optional(values.flag, "include_current_invoice") or False
 
 
-def _read_product(fields: Fields) -> NewProduct:
+def _read_product(fields: Fields, *, may_go_on: bool = False) -> NewProduct:
     fields.ignore("product_name", "pricing_name", "currency", "timezone")
     fields.ignore("in_force_from", "in_force_through")
+    terms = _read_terms(fields, may_go_on=may_go_on)
+    return NewProduct(fields=fields, terms=fields, **_read_sold(fields), **terms)
+
+
+def _read_sold(fields: Fields) -> dict[str, Any]:
+    """Read what is sold: the pricing, which of its lines, and what is different in them."""
+    return {
+        "pricing_ref": fields.required(values.ref, "pricing_ref", "product_pricing_ref"),
+        "line_refs": _read_line_refs(fields),
+        "overrides": read_overrides(fields),
+    }
+
+
+def _read_terms(fields: Fields, *, may_go_on: bool) -> dict[str, Any]:
+    """Read the terms of a product. may_go_on: until it is cancelled, without a last day."""
     fields.optional(_payment_time, "payment_time")
-    return NewProduct(
-        fields=fields,
-        pricing_ref=fields.required(values.ref, "pricing_ref", "product_pricing_ref"),
-        start=fields.required(values.day_or_instant, "billing_start_date"),
-        end=fields.required(values.day_or_instant, "billing_end_date"),
-        line_refs=_read_line_refs(fields),
-        entity_ref=fields.optional(values.ref, "entity_ref"),
-        cycle=read_cycle(fields.nested("billing_cycle")),
-        issue_day=fields.optional(values.day_or_instant, "issue_day"),
-        tax=fields.optional(values.percent(TAX_MAX), "tax"),
-        discount=fields.optional(values.percent(100), "discount") or Decimal(0),
-        net_terms=fields.optional(values.net_terms(upon_usage=True), "net_terms"),
-        minimum_fee=fields.optional(values.fee, "minimum_fee"),
-        note=fields.optional(values.text, "note"),
-        payment=read_payment_details(fields),
-        commitments=read_commitments(fields),
-        credits=read_credits(fields),
-        overrides=read_overrides(fields),
-    )
+    read_end = fields.optional if may_go_on else fields.required
+    return {
+        "start": fields.required(values.day_or_instant, "billing_start_date"),
+        "end": read_end(values.day_or_instant, "billing_end_date"),
+        "entity_ref": fields.optional(values.ref, "entity_ref"),
+        "cycle": read_cycle(fields.nested("billing_cycle")),
+        "issue_day": fields.optional(values.day_or_instant, "issue_day"),
+        "tax": fields.optional(values.percent(TAX_MAX), "tax"),
+        "discount": fields.optional(values.percent(100), "discount") or Decimal(0),
+        "net_terms": fields.optional(values.net_terms(upon_usage=True), "net_terms"),
+        "minimum_fee": fields.optional(values.fee, "minimum_fee"),
+        "note": fields.optional(values.text, "note"),
+        "payment": read_payment_details(fields),
+        "commitments": read_commitments(fields),
+        "credits": read_credits(fields),
+    }
 
 
 def _payment_time(value: object) -> str:
@@ -215,16 +248,18 @@ def _read_line_refs(fields: Fields) -> tuple[UUID, ...] | None:
 
 def local_dates(product: NewProduct, zone: str) -> Dates | None:
     """Return the days in force in a time zone; None, with the problem noted, when they cross."""
-    fields = product.fields
+    fields, end, issue_day = product.terms, None, None
     start = fields.check("billing_start_date", lambda: values.day_in(product.start, zone))
-    end = fields.check("billing_end_date", lambda: values.day_in(product.end, zone))
-    issue_day = None
-    if product.issue_day is not None:
-        when = product.issue_day
+    if (last := product.end) is not None:
+        end = fields.check("billing_end_date", lambda: values.day_in(last, zone))
+    if (when := product.issue_day) is not None:
         issue_day = fields.check("issue_day", lambda: values.day_in(when, zone))
-    if start is None or end is None:
+    if start is None or (end is None and last is not None):
         return None
-    if end < start:
+    if end is None and product.cycle.unit == "ONE_TIME":
+        fields.add("required", "is missing: ONE_TIME needs a last day", "billing_end_date")
+        return None
+    if end is not None and end < start:
         fields.add("dates_crossed", "must not be before billing_start_date", "billing_end_date")
         return None
     return Dates(start, end, issue_day)
