@@ -1,16 +1,21 @@
 """Charges and their periods in Postgres: load what memory lacks, write what totals come to."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from rater.event_fees import count_fees
 from rater.fold import Moves
 from rater.memory import Charge, Line, NewTotal, Product, RatedPeriod
-from rater.packing import CHARGE_COLUMNS, pack_totals
+from rater.packing import CHARGE_COLUMNS, amount_of, pack_totals
 from rater.repository import chunks, queries
 from runtime.postgres import Connection
 from schemas.aggregation import Last
 from schemas.money import AMOUNT_DIGITS, QUANTITY_DIGITS, Amount, Quantity, decimal_to_scaled
+
+#: How scaled integers end as numbers of SQL, in a list.
+_QUANTITIES_END: Final = f"e-{QUANTITY_DIGITS},"
+_AMOUNTS_END: Final = f"e-{AMOUNT_DIGITS},"
 
 
 async def save_totals(
@@ -27,7 +32,10 @@ async def save_totals(
         return []
     # In the order of the key: pages are visited once, and no two owners can wait in a circle.
     charges = sorted(totals, key=lambda charge: charge.key)
-    await ensure_periods(connection, {id(c.period): (c.line.product, c.period) for c in charges})
+    new_periods = {
+        id(c.period): (c.line.product, c.period) for c in charges if not c.period.is_stored
+    }
+    await ensure_periods(connection, new_periods)
     await load_charges(connection, charges)
     fees = await count_fees(connection, moves) if moves else {}
     new: list[NewTotal] = []
@@ -41,12 +49,48 @@ async def save_totals(
             fees.get(charge),
         )
         (new if total.event_count or is_kept(total) else empty).append(total)
+    # What has events has a row for sure.
+    await _update(connection, [total for total in new if total.charge.event_count])
+    await _insert(connection, [total for total in new if not total.charge.event_count])
+    return new + empty
+
+
+async def _update(connection: Connection, totals: Sequence[NewTotal]) -> None:
+    """Write what charges that have rows come to.
+
+    As texts, joined with commas: numbers cost less so than as the driver writes them, or packed.
+    """
+    if not totals:
+        return
+    names = [total.charge.names or _name(total.charge) for total in totals]
+    quantities = [str(total.quantity) for total in totals]
+    amounts = [str(amount_of(total)) for total in totals]
+    done = await connection.execute(
+        queries.update_charges,
+        ",".join([place for place, _ in names]),
+        ",".join([ref for _, ref in names]),
+        _QUANTITIES_END.join(quantities) + _QUANTITIES_END[:-1],
+        ",".join([str(total.event_count) for total in totals]),
+        _AMOUNTS_END.join(amounts) + _AMOUNTS_END[:-1],
+    )
+    assert done == f"UPDATE {len(totals)}", f"{done} of {len(totals)} charges"
+
+
+def _name(charge: Charge) -> tuple[str, str]:
+    """Return a charge's key as texts, and keep it."""
+    charge.names = (str(charge.line.product.shard_key), charge.ref.hex)
+    return charge.names
+
+
+async def _insert(connection: Connection, totals: Sequence[NewTotal]) -> None:
+    """Write what charges come to that may have no row yet."""
+    if not totals:
+        return
     await connection.execute(queries.make_new_charge)
     await connection.copy_to_table(
-        "new_charge", source=chunks(pack_totals(new)), columns=CHARGE_COLUMNS, format="binary"
+        "new_charge", source=chunks(pack_totals(totals)), columns=CHARGE_COLUMNS, format="binary"
     )
     await connection.execute(queries.save_charges)
-    return new + empty
 
 
 async def drop_empty(connection: Connection, totals: Iterable[NewTotal]) -> None:

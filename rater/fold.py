@@ -73,7 +73,7 @@ def fold(arrivals: Sequence[Arrival], memory: Memory, known: dict[int, int]) -> 
     customers = memory.customers
     sole = memory.sole_tenant
     for arrival in arrivals:
-        event = arrival.event
+        event, ref = arrival.event, arrival.ref
         customer = customers.get(event.customer_ref)
         measured = None
         if customer is not None and _is_of(customer.tenant, event.tenant_ref, sole):
@@ -82,8 +82,8 @@ def fold(arrivals: Sequence[Arrival], memory: Memory, known: dict[int, int]) -> 
         if customer is None or measured is None:
             folded.dead.append(_refusal(arrival, memory, customer))
             continue
-        ref = arrival.ref if arrival.ref in known else arrival.alias
-        if ref in known:
+        if ref in known or (arrival.alias and arrival.alias in known):
+            ref = ref if ref in known else arrival.alias
             _count_repeat(folded, Conflict(ref, arrival, customer), known[ref])
             continue
         meter, lines, others = measured
@@ -91,7 +91,7 @@ def fold(arrivals: Sequence[Arrival], memory: Memory, known: dict[int, int]) -> 
         quantity = event.quantity if formula is None else _billable(folded, formula, arrival)
         if quantity is None:
             continue
-        known[arrival.ref] = arrival.fingerprint
+        known[ref] = arrival.fingerprint
         accepted = Accepted(arrival, customer, meter.meter_id)
         accept(accepted)
         customer.last_poll = memory.poll_number

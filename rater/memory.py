@@ -240,7 +240,7 @@ class Charge:
     """A line's total in one period, as last committed; nothing is known until it was loaded.
 
     quantity, last: as `schemas.aggregation.Total` has them. key: orders charges as their table's
-    key does. packed: for `packing`.
+    key does. names: that key as texts, for `charges`.
     price: what the total is priced by: the line's, or that of its cell.
     amount, fees: where the line is priced by single events, what they come to, as committed; and
     how far they are counted, None where memory does not know.
@@ -248,14 +248,14 @@ class Charge:
 
     __slots__ = (
         *("amount", "cell", "event_count", "fees", "is_loaded", "key", "last", "line"),
-        *("packed", "period", "price", "quantity", "ref"),
+        *("names", "period", "price", "quantity", "ref"),
     )
 
     def __init__(self, line: Line, period: RatedPeriod, cell: str) -> None:
         product = line.product
         place = (period.month, product.shard_key, product.tenant.bits)
         self.ref = derived_ref("charge", *place, str(line.ref), period.ref_text, cell)
-        self.key = (product.shard_key, self.ref.int)
+        self.key = product.shard_key << 128 | self.ref.int
         self.line = line
         self.period = period
         self.cell = cell
@@ -267,7 +267,7 @@ class Charge:
         self.event_count = 0
         self.last: Last | None = None
         self.is_loaded = False
-        self.packed = b""
+        self.names: tuple[str, str] | None = None
 
 
 class NewTotal(msgspec.Struct, gc=False):

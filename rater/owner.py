@@ -7,6 +7,7 @@ import asyncpg
 from rater import reference
 from rater.log_reader import LogReader
 from rater.memory import Customer, Memory
+from rater.repeats import Repeats
 from rater.repository import PartitionState, owner_step, take_changes
 from rater.settings import RaterSettings
 from rater.waiting import Waiting
@@ -35,6 +36,7 @@ class Owner:
         self.months: set[int] = set()
         #: Amendments that wait for their events, as last committed.
         self.waiting = Waiting()
+        self.repeats = Repeats()
         #: Whether there may be cuts whose digests are still to be made.
         self.has_undigested = True
 

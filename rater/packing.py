@@ -4,8 +4,7 @@ Packing a row by hand costs a quarter of what the driver's codecs cost, and thes
 every event makes. The layout is PostgreSQL's documented wire format.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Final
 
@@ -13,6 +12,7 @@ from rater.fold import Accepted
 from rater.memory import Charge, Customer, NewTotal
 from schemas.money import AMOUNT_DIGITS, QUANTITY_DIGITS
 from schemas.price import price_total
+from schemas.usage_event import QUANTITIES_MAX
 
 USAGE_EVENT_COLUMNS: Final = (
     "event_ref",
@@ -41,6 +41,9 @@ CHARGE_COLUMNS: Final = (
     "pricing_line_id",
     "cell",
 )
+
+PIECE_ROWS: Final = 1_000
+"""Rows given to the driver at once, so that the loop stays alive in between."""
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _POWERS: Final = tuple(10**exponent for exponent in range(AMOUNT_DIGITS + 1))
@@ -78,13 +81,32 @@ _COMMON_MIN: Final = _BASE**2
 _COMMON_MAX: Final = _BASE**4
 
 
-def pack_events(accepted: Iterable[Accepted], partition: int) -> bytes:
-    """Return a whole COPY stream of the events, in the order of USAGE_EVENT_COLUMNS."""
-    fixed, length = _EVENT.pack, _LENGTH.pack
+def pack_events(accepted: Iterable[Accepted], partition: int) -> Iterator[bytes]:
+    """Return a COPY stream of the events, in the order of USAGE_EVENT_COLUMNS, piece by piece.
+
+    Rows are grouped by customer, as their index is: Postgres takes them in two thirds of the time
+    that it needs for the order of the log, and finds a customer's month side by side later on.
+    They are packed in the order of the log, which is that of the events in memory.
+    """
+    by_place: dict[int, list[bytes]] = {}
+    for place, row in _pack_rows(accepted, partition):
+        rows = by_place.get(place)
+        if rows is None:
+            by_place[place] = [row]
+        else:
+            rows.append(row)
+    yield _HEADER
+    grouped = [row for place in sorted(by_place) for row in by_place[place]]
+    for start in range(0, len(grouped), PIECE_ROWS):
+        yield b"".join(grouped[start : start + PIECE_ROWS])
+    yield _TRAILER
+
+
+def _pack_rows(rows: Iterable[Accepted], partition: int) -> Iterator[tuple[int, bytes]]:
+    """Return the rows of events as they stand in a COPY stream, each with its customer's place."""
+    fixed, length, packed = _EVENT.pack, _LENGTH.pack, _PACKED
     columns = len(USAGE_EVENT_COLUMNS)
-    parts = [_HEADER]
-    add = parts.append
-    for row in accepted:
+    for row in rows:
         arrival = row.arrival
         event = arrival.event
         offset = arrival.offset
@@ -108,12 +130,11 @@ def pack_events(accepted: Iterable[Accepted], partition: int) -> bytes:
             first_partition,
         )
         if event.additional_data is None:
-            add(head + pack_quantity(event.quantity) + _NULL)
+            yield arrival.shard_key, head + packed[event.quantity] + _NULL
         else:
             data = event.additional_data.encode()
-            add(head + pack_quantity(event.quantity) + length(len(data)) + data)
-    add(_TRAILER)
-    return b"".join(parts)
+            text = length(len(data)) + data
+            yield arrival.shard_key, head + packed[event.quantity] + text
 
 
 def _pack_customer(customer: Customer) -> bytes:
@@ -131,20 +152,18 @@ def pack_totals(totals: Iterable[NewTotal]) -> bytes:
     add = parts.append
     for total in totals:
         charge = total.charge
-        key, ref = charge.key
-        quantity = total.quantity
         add(
-            head(columns, 4, key, 16, ref.to_bytes(16, "big"))
-            + pack_numeric(quantity, QUANTITY_DIGITS)
+            head(columns, 4, charge.line.product.shard_key, 16, charge.ref.bytes)
+            + pack_numeric(total.quantity, QUANTITY_DIGITS)
             + count(8, total.event_count)
-            + pack_numeric(_amount(total), AMOUNT_DIGITS)
-            + (charge.packed or _pack_charge(charge))
+            + pack_numeric(amount_of(total), AMOUNT_DIGITS)
+            + _pack_charge(charge)
         )
     add(_TRAILER)
     return b"".join(parts)
 
 
-def _amount(total: NewTotal) -> int:
+def amount_of(total: NewTotal) -> int:
     """Price a total; the sum of single events' fees is its own price."""
     if total.fees is not None:
         return total.fees.amount
@@ -152,23 +171,32 @@ def _amount(total: NewTotal) -> int:
 
 
 def _pack_charge(charge: Charge) -> bytes:
-    """Return the fields that a charge never changes, and keep them."""
+    """Return the fields that a charge never changes."""
     line = charge.line
     refs = (charge.period.ref.bytes, line.ref.bytes)
     ids = (line.product.tenant.tenant_id, line.pricing_line_id)
     cell = charge.cell.encode()
-    charge.packed = (
-        _CHARGE.pack(4, ids[0], 16, refs[0], 16, refs[1], 4, ids[1])
-        + _LENGTH.pack(len(cell))
-        + cell
-    )
-    return charge.packed
+    fixed = _CHARGE.pack(4, ids[0], 16, refs[0], 16, refs[1], 4, ids[1])
+    return fixed + _LENGTH.pack(len(cell)) + cell
 
 
-@lru_cache(maxsize=1 << 16)
 def pack_quantity(quantity: int) -> bytes:
     """Return a quantity as a `numeric` field with its length."""
     return pack_numeric(quantity, QUANTITY_DIGITS)
+
+
+class _PackedQuantities(dict[int, bytes]):
+    """`pack_quantity` of what was packed already: quantities come again and again."""
+
+    def __missing__(self, quantity: int) -> bytes:
+        packed = pack_quantity(quantity)
+        if len(self) >= QUANTITIES_MAX:
+            self.clear()
+        self[quantity] = packed
+        return packed
+
+
+_PACKED: Final = _PackedQuantities()
 
 
 def pack_numeric(value: int, scale: int) -> bytes:

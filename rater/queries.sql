@@ -323,6 +323,24 @@ FROM new_charge
 ON CONFLICT (shard_key, charge_ref) DO UPDATE SET
     quantity = excluded.quantity, event_count = excluded.event_count, amount = excluded.amount;
 
+-- name: update_charges
+-- Totals of charges that have rows: one index look-up for each, whatever the planner believes, and
+-- the row then by its place. The lists are texts joined with commas, as in probe_events.
+UPDATE charge SET quantity = trim_scale(new.quantity), event_count = new.event_count,
+    amount = trim_scale(new.amount)
+FROM (
+    SELECT given.*, own.place
+    FROM unnest(string_to_array($1, ',')::integer[], string_to_array($2, ',')::uuid[],
+                string_to_array($3, ',')::numeric[], string_to_array($4, ',')::bigint[],
+                string_to_array($5, ',')::numeric[])
+    AS given (shard_key, charge_ref, quantity, event_count, amount)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM charge
+        WHERE shard_key = given.shard_key AND charge_ref = given.charge_ref LIMIT 1
+    ) own
+) new
+WHERE charge.ctid = new.place AND charge.shard_key = new.shard_key;
+
 -- name: drop_charge
 -- A charge whose last event has left it, as if there had never been one.
 DELETE FROM charge WHERE shard_key = $1 AND charge_ref = $2;

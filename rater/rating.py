@@ -51,7 +51,7 @@ async def rate(owner: Owner, poll: Poll) -> None:
     refuse_late(poll, owner.memory, owner.state.archived)
     await _prepare(owner, poll)
     try:
-        folded, amended = await _save(owner, poll, _keyed_refs(poll.arrivals))
+        folded, amended = await _save_first(owner, poll)
     except asyncpg.UniqueViolationError:
         # Events without a key are new unless part of the log is read again.
         try:
@@ -60,6 +60,23 @@ async def rate(owner: Owner, poll: Poll) -> None:
             raise PartitionHalted(f"a row exists that no probe found: {error.detail}") from error
     BATCH_SECONDS.observe(time.monotonic() - started)
     _count(owner, poll, folded, amended)
+
+
+async def _save_first(owner: Owner, poll: Poll) -> tuple[Folded, Amended]:
+    """Save a poll, looking only for what may well be known. Raises UniqueViolationError.
+
+    An event that has another ref in a neighbour month is always looked for: no key refuses it.
+    """
+    repeats, arrivals = owner.repeats, poll.arrivals
+    if repeats.are_looked_for(len(arrivals)):
+        saved = await _save(owner, poll, _keyed_refs(arrivals))
+        repeats.looked(saved[0].duplicates + len(saved[0].conflicts))
+        return saved
+    try:
+        return await _save(owner, poll, _all_refs([a for a in arrivals if a.alias]))
+    except asyncpg.UniqueViolationError:
+        repeats.surprised()
+        raise
 
 
 async def _prepare(owner: Owner, poll: Poll) -> None:

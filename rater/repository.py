@@ -125,7 +125,7 @@ async def add_events(
     if accepted:
         await connection.copy_to_table(
             "usage_event",
-            source=chunks(pack_events(accepted, partition)),
+            source=one_by_one(pack_events(accepted, partition)),
             columns=USAGE_EVENT_COLUMNS,
             format="binary",
         )
@@ -144,6 +144,12 @@ async def add_events(
                 for row in unrated
             ],
         )
+
+
+async def one_by_one(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Give the pieces of a COPY stream to the driver as they are made."""
+    for piece in pieces:
+        yield piece
 
 
 async def chunks(data: bytes) -> AsyncIterator[bytes]:

@@ -69,7 +69,7 @@ class UsageEvent(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str | None
 
 
-class UsageRecord(msgspec.Struct, forbid_unknown_fields=True):
+class UsageRecord(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The fields of a record as the typed decoder finds them."""
 
     v: int
@@ -262,7 +262,7 @@ _QUOTE: Final = ord('"')
 
 def read_quantity(raw: bytes) -> Quantity:
     """Read a quantity from JSON, a number or a string that holds one. Raises InvalidInput."""
-    return _read_common(raw) if len(raw) <= _COMMON_LENGTH_MAX else _read_quantity(raw)
+    return QUANTITIES[raw] if len(raw) <= COMMON_LENGTH_MAX else _read_quantity(raw)
 
 
 def _read_quantity(raw: bytes) -> Quantity:
@@ -271,9 +271,21 @@ def _read_quantity(raw: bytes) -> Quantity:
     return parse_quantity(raw)
 
 
-_COMMON_LENGTH_MAX: Final = 10
-_read_common: Final = lru_cache(maxsize=1 << 16)(_read_quantity)
-"""`_read_quantity` for short numbers: they come again and again."""
+class _Quantities(dict[bytes, Quantity]):
+    """Short numbers as they were read: they come again and again. Looking one up reads it."""
+
+    def __missing__(self, raw: bytes) -> Quantity:
+        quantity = _read_quantity(raw)
+        if len(self) >= QUANTITIES_MAX:
+            self.clear()
+        self[raw] = quantity
+        return quantity
+
+
+COMMON_LENGTH_MAX: Final = 10
+QUANTITIES_MAX: Final = 1 << 17
+QUANTITIES: Final[Mapping[bytes, Quantity]] = _Quantities()
+"""`read_quantity` of numbers of up to COMMON_LENGTH_MAX bytes. Raises InvalidInput, as it does."""
 
 
 Reader = Callable[[Raw], object]

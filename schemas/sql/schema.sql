@@ -838,7 +838,7 @@ CREATE TABLE charge (
     exact_quantity text,
     progress text,
     PRIMARY KEY (shard_key, charge_ref)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE charge IS
 'Writer: rater. What a line has cost so far in a period: the total is the fact, the amount
 (unrounded) derived from it. cell tells the charges of a matrix price apart. exact_quantity: the

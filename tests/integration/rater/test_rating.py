@@ -5,6 +5,9 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
+
+from rater import repeats
 from tests.factories import (
     GRADUATED,
     PER_UNIT,
@@ -127,6 +130,41 @@ async def test_a_key_used_again_with_other_content_is_kept_as_a_conflict(bench: 
     assert [row["value"] for row in rows] == [use.record()[1] for use in differing * 2]
     ((quantity, count, _),) = (await charges(bench.connection)).values()
     assert quantity == count == 1
+
+
+async def test_repeats_are_refused_where_nobody_looked_for_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "TRUSTED_FROM", 1)
+    surprises = []
+    learn = repeats.Repeats.surprised
+
+    def surprised(own: repeats.Repeats) -> None:
+        surprises.append(own)
+        learn(own)
+
+    monkeypatch.setattr(repeats.Repeats, "surprised", surprised)
+    meter = await make_meter(bench.connection, bench.tenant)
+    contract = await contract_over(bench, meter)
+
+    def use(key: str, quantity: str = "1", at: str = "2024-01-15T12:00:00Z") -> Use:
+        return Use(contract.customer, meter, quantity, at, key)
+
+    polls = [
+        [use("near", at="2024-01-31T23:00:00Z"), use("a")],
+        [use("b"), use("c", "2")],
+        [use("d"), use("near", at="2024-02-01T01:00:00Z")],  # its own key refuses nothing
+        [use("e"), use("a"), use("c", "3"), use("b")],
+        [use("f")],
+        [use("g")],
+    ]
+    async with bench.rater():
+        for poll in polls:
+            await bench.produce(poll)
+            await bench.rated()
+    assert len(surprises) == 1
+    assert await counters(bench.connection) == {"rated": 8, "duplicates": 3, "conflicts": 1}
+    assert sum(count for _, count, _ in (await charges(bench.connection)).values()) == 8
 
 
 async def test_usage_that_no_line_covers_is_kept_unrated(bench: Bench) -> None:
