@@ -34,6 +34,7 @@ from deploy.local.servers import Servers
 
 CUSTOMERS, METERS = 5_000, 40
 LOAD = 0.7
+POLLS = 8
 BEAT_SECONDS = 0.05
 BATCH_BYTES = 900_000
 LOOK_SECONDS = 0.005
@@ -134,7 +135,9 @@ async def run(servers: Servers, args: argparse.Namespace) -> None:
     async with a_site(servers, customers=CUSTOMERS, meters=METERS) as site:
         drawing = await Drawing.of(site)
         await produce(site, drawing.draw(args.warming, zipf=True))
-        async with raters(site) as pids:
+        # Several polls of each partition, so that there is a middle to measure.
+        polls = args.warming // PARTITIONS // POLLS
+        async with raters(site, poll_records_max=polls) as pids:
             fastest = (await rate(site, args.warming, pids))["rated_per_second"]
             per_second = args.rate or fastest * LOAD
             events = round(per_second * args.seconds)
@@ -161,7 +164,7 @@ def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=0)
-    parser.add_argument("--warming", type=int, default=300_000)
+    parser.add_argument("--warming", type=int, default=400_000)
     parser.add_argument("--seconds", type=float, default=30)
     args = parser.parse_args()
     with the_servers() as servers:

@@ -21,7 +21,7 @@ from schemas.topics import USAGE_EVENTS
 
 #: Connections besides those of transactions: the lease and the outbox, and one for checks.
 CONNECTIONS_BESIDES = 3
-COLLECTION_THRESHOLDS = (50_000, 20, 50)
+COLLECTION_THRESHOLDS = (200_000, 20, 50)
 
 
 async def serve(stopping: asyncio.Event, settings: RaterSettings) -> None:

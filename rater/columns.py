@@ -19,6 +19,7 @@ from schemas.event_ref import (
     key_digest_begun,
     keyed_event_ref,
     keyed_event_refs,
+    months_around,
     months_around_all,
     partition_of,
     place_digest,
@@ -229,9 +230,14 @@ def _names(
     events: Sequence[UsageEvent], senders: Sequence[_Sender], digests: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """Return the ref of each event, and its alias."""
-    months = months_around_all([event.occurred_at_micros for event in events])
-    refs = keyed_event_refs([m for m, _ in months], [s.stem for s in senders], digests)
-    aliases = [0] * len(refs)
+    instants = [event.occurred_at_micros for event in events]
+    aliases = [0] * len(events)
+    stems = [sender.stem for sender in senders]
+    first, last = months_around(min(instants)), months_around(max(instants))
+    if first == last and first[1] is None:  # so is every instant between them
+        return keyed_event_refs([first[0]] * len(events), stems, digests), aliases
+    months = months_around_all(instants)
+    refs = keyed_event_refs([month for month, _ in months], stems, digests)
     if {neighbour for _, neighbour in set(months)} != {None}:
         for index, (_, neighbour) in enumerate(months):
             if neighbour is not None and events[index].idempotency_key is not None:

@@ -37,6 +37,8 @@ log = get_logger()
 POLL_SECONDS: Final = 1.0
 PIECE_RECORDS: Final = 5_000
 """Records read and decoded at a time."""
+GATHER_SECONDS: Final = 0.01
+"""How long a poll waits at a time for more records while the one before it is saved."""
 RETRY_SECONDS: Final = (0.1, 5.0)
 """The first pause after a failure, and the longest; each is doubled, and shortened at random."""
 
@@ -61,6 +63,7 @@ class PartitionWorker:
         self._clock = clock
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._is_saving = False
         self._tasks: list[Task] = []
 
     def wake(self) -> None:
@@ -182,7 +185,10 @@ class PartitionWorker:
             waking.cancel()
 
     async def _read(self, owner: Owner, first_offset: int) -> Poll:
-        """Read and decode the next stretch of the log, piece by piece, so that others get on."""
+        """Read and decode the next stretch of the log, piece by piece, so that others get on.
+
+        What comes while the poll before it is saved comes along: it would wait for two saves else.
+        """
         if not owner.memory.tenants:
             await reference.load_tenants(self._pool, owner.memory)
         sole = owner.memory.sole_tenant
@@ -193,18 +199,23 @@ class PartitionWorker:
             count_max = min(PIECE_RECORDS, end - poll.next_offset)
             records, behind = await owner.reader.read(count_max, wait_seconds)
             poll.extend(decode(records, owner.state.log, poll.next_offset, behind, tenant_ref))
-            if not records or poll.next_offset >= end or not owner.reader.is_behind:
+            has_all = not records or not owner.reader.is_behind
+            if poll.next_offset >= end or (has_all and not self._is_saving):
                 return poll
-            wait_seconds = MORE_SECONDS
+            wait_seconds = GATHER_SECONDS if has_all else MORE_SECONDS
             await asyncio.sleep(0)
 
     async def _rate(self, owner: Owner, poll: Poll) -> None:
         """Save a poll, taking changes first as often as there are new ones."""
         if not poll.is_empty:
-            while not await self._rated(owner, poll):
-                if self._stopping.is_set():
-                    return
-                await self._look_for_changes(owner)
+            self._is_saving = True
+            try:
+                while not await self._rated(owner, poll):
+                    if self._stopping.is_set():
+                        return
+                    await self._look_for_changes(owner)
+            finally:
+                self._is_saving = False
             log.debug("poll_rated", partition=self.partition, next_offset=owner.state.next_offset)
         end = owner.reader.known_end
         lag = 0 if end is None else max(0, end - owner.state.next_offset)
