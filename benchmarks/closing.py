@@ -128,7 +128,7 @@ async def run(servers: Servers, args: argparse.Namespace) -> None:
 def main() -> None:
     """Read the arguments, start the servers, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--periods", type=int, default=20_000)
+    parser.add_argument("--periods", type=int, default=100_000)
     parser.add_argument("--events", type=int, default=20)
     args = parser.parse_args()
     with the_servers() as servers:

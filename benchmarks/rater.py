@@ -3,7 +3,8 @@
 `python -m benchmarks.rater [--events N] [--customers N] [--meters N] [--raters N]` prints JSON.
 Raters work through a log of eight partitions on real servers: those that METERLINE_KAFKA and
 METERLINE_POSTGRES name, or their own. Each event has a key of its own and belongs to one of
-customers x meters charges; the customers are drawn uniformly, then by Zipf's law.
+customers x meters charges; the customers are drawn uniformly, then by Zipf's law. Then again by
+Zipf's law with two raters side by side, and with one where each fiftieth event comes twice.
 
 rated_per_second and the processor time are steady: from the moment when half of the log is rated
 to its end, when nearly every charge has been met. From cold counts from the start of the process,
@@ -28,6 +29,7 @@ from msgspec.structs import replace
 from benchmarks.rater_site import (
     PARTITIONS,
     Drawing,
+    Records,
     Site,
     a_site,
     produce,
@@ -45,6 +47,7 @@ from rater.packing import USAGE_EVENT_COLUMNS, pack_events
 
 COPY_ROWS = 20_000
 POLLS = 4
+REPEATED = 50
 
 
 async def read_all(site: Site, events: int) -> tuple[float, dict[int, list[Record]]]:
@@ -80,10 +83,10 @@ async def copy_all(connection: asyncpg.Connection, records: dict[int, list[Recor
     for partition, read in records.items():
         log = Log(str(uuid.uuid4()), partition, PARTITIONS)
         part = read[:COPY_ROWS]
-        arrivals = decode(part, log, 0, part[-1].offset + 1, None).arrivals
+        decoded = decode(part, log, 0, part[-1].offset + 1, None).arrivals
         # Of one place as far as packing goes, so that they stay in the order of the log.
-        arrivals = [replace(arrival, shard_key=0) for arrival in arrivals]
-        rows = [Accepted(arrival, customer, 1) for arrival in arrivals]
+        arrivals = {arrival.ref: replace(arrival, shard_key=0) for arrival in decoded}
+        rows = [Accepted(arrival, customer, 1) for arrival in arrivals.values()]
         streams.append(b"".join(pack_events(rows, partition)))
         count += len(rows)
 
@@ -98,15 +101,37 @@ async def copy_all(connection: asyncpg.Connection, records: dict[int, list[Recor
     return round(count / (time.monotonic() - started))
 
 
-async def measure(servers: Servers, args: argparse.Namespace, *, zipf: bool) -> dict[str, float]:
-    """Measure one distribution of customers on a database and topics of its own."""
+def with_repeats(partitions: Records) -> Records:
+    """Let every so many of the records come again, some records later."""
+    repeated = []
+    for records in partitions:
+        stretches = [records[at : at + REPEATED] for at in range(0, len(records), REPEATED)]
+        repeated.append([record for own in stretches for record in (*own, own[0])])
+    return repeated
+
+
+async def measure(
+    servers: Servers,
+    args: argparse.Namespace,
+    *,
+    zipf: bool,
+    count: int | None = None,
+    repeats: bool = False,
+) -> dict[str, float]:
+    """Measure one distribution of customers on a database and topics of its own.
+
+    count: of raters.
+    """
     async with a_site(servers, customers=args.customers, meters=args.meters) as site:
         drawing = await Drawing.of(site)
-        await produce(site, drawing.draw(args.events, zipf=zipf))
+        drawn = drawing.draw(args.events, zipf=zipf)
+        if repeats:
+            drawn = with_repeats(drawn)
+        await produce(site, drawn)
         # Several polls of each partition, so that there is a middle to measure.
         polls = min(50_000, args.events // PARTITIONS // POLLS)
-        async with raters(site, args.raters, poll_records_max=polls) as pids:
-            rates = await rate(site, args.events, pids)
+        async with raters(site, count or args.raters, poll_records_max=polls) as pids:
+            rates = await rate(site, sum(map(len, drawn)), pids)
         amount = await site.connection.fetchrow(queries.what_came_of_it)
         assert amount is not None
         assert amount["rated"] == amount["counted"] == args.events, dict(amount)
@@ -134,6 +159,8 @@ async def run(servers: Servers, args: argparse.Namespace) -> None:
         "processors": os.cpu_count(),
         "uniform": await measure(servers, args, zipf=False),
         "zipf": await measure(servers, args, zipf=True),
+        "zipf_two_raters": await measure(servers, args, zipf=True, count=2),
+        "zipf_with_repeats": await measure(servers, args, zipf=True, repeats=True),
     }
     print(json.dumps(result, indent=2))
 
@@ -141,7 +168,7 @@ async def run(servers: Servers, args: argparse.Namespace) -> None:
 def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--events", type=int, default=1_600_000)
     parser.add_argument("--customers", type=int, default=5_000)
     parser.add_argument("--meters", type=int, default=40)
     parser.add_argument("--raters", type=int, default=1)

@@ -76,10 +76,7 @@ def fold(arrivals: Sequence[Arrival], memory: Memory, known: dict[int, int]) -> 
         event, ref = arrival.event, arrival.ref
         customer = customers.get(event.customer_ref)
         measured = None
-        tenant_ref = event.tenant_ref
-        if customer is not None and (
-            tenant_ref == customer.tenant.tenant_ref or _is_of(customer.tenant, tenant_ref, sole)
-        ):
+        if customer is not None and _is_of(customer.tenant, event.tenant_ref, sole):
             product_ref = event.usage_product_ref
             measured = customer.measured.get(product_ref) or memory.measured(customer, product_ref)
         if customer is None or measured is None:
