@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,10 +13,13 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.local.find import find_stack
 from deploy.verify.check import CannotCheck, Result, Status, plural
+from deploy.verify.replay.checks import replay_checks
+from deploy.verify.replay.reading import Tell
 from deploy.verify.report import Report, as_json, run_checks
 
 _EXIT_NOT_CHECKED: Final = 2
@@ -27,6 +32,7 @@ def verify(
     state: Annotated[Path | None, Parameter(name="--state")] = None,
     tenant: Annotated[str | None, Parameter(name="--tenant")] = None,
     archive: Annotated[Path | None, Parameter(name="--archive")] = None,
+    full_replay: Annotated[bool, Parameter(name="--full-replay", negative="")] = False,
     as_json_line: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Check every invariant of the books on live data, changing nothing.
@@ -36,9 +42,8 @@ def verify(
 
     For example:
 
-        meterline verify
         meterline verify --state /tmp/trial
-        meterline verify --archive /srv/meterline/archive
+        meterline verify --archive /srv/meterline/archive --full-replay
         meterline verify --json | jq '.checks[] | select(.status != "OK")'
 
     Parameters
@@ -49,13 +54,19 @@ def verify(
         Ref of a tenant whose rows alone are looked at; what tenants share is looked at whole.
     archive
         Directory of the files of archived months: their events are checked with all others.
+    full_replay
+        Also fold the whole log again, from its first offset, and compare every event, amendment,
+        charge, cut and counter with what comes out, byte for byte.
     as_json_line
         Print the report as JSON: the same books give the same line.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the report says what went wrong
     address = find_stack(state, os.environ)
     try:
-        report = asyncio.run(run_checks(address, tenant_ref=tenant, archive=archive))
+        with telling(is_shown=full_replay) as tell:
+            replay = replay_checks(tell) if full_replay else ()
+            checking = run_checks(address, tenant_ref=tenant, archive=archive, replay=replay)
+            report = asyncio.run(checking)
     except CannotCheck as error:
         sys.stderr.write(f"meterline: could not check: {error}\n")
         sys.exit(_EXIT_NOT_CHECKED)
@@ -66,6 +77,23 @@ def verify(
         print_report(console, report)
         console.print(f"\n{report.conservation}", soft_wrap=True)
     sys.exit(report.exit_code)
+
+
+@contextmanager
+def telling(*, is_shown: bool) -> Iterator[Tell]:
+    """Show a bar of progress on a terminal; yield what moves it."""
+    console = Console(highlight=False, stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    is_hidden = not (is_shown and console.is_terminal)
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=is_hidden
+    ) as bar:
+        task = bar.add_task("replay", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        yield tell
 
 
 def wide_console() -> Console:

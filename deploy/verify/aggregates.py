@@ -82,11 +82,14 @@ def total(
 
 def billable(event: asyncpg.Record) -> Fraction:
     """Return the quantity that an event is billed by, which its meter's formula makes of it."""
-    quantity = Fraction(event["quantity"])
-    if event["formula"] is None:
+    return billed_as(Fraction(event["quantity"]), event["additional_data"], event["formula"])
+
+
+def billed_as(quantity: Fraction, data: str | None, formula: str | None) -> Fraction:
+    """Return what a formula makes of a quantity, and of an event's additional data."""
+    if formula is None:
         return quantity
-    names = EventNames(quantity, event["additional_data"])
-    return rounded(evaluate(event["formula"], names), _DIGITS)
+    return rounded(evaluate(formula, EventNames(quantity, data)), _DIGITS)
 
 
 def _average(quantities: Sequence[Fraction]) -> Fraction:

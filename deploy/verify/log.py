@@ -23,7 +23,7 @@ _FETCH_BYTES_MAX: Final = 256 * 1024
 _RECORDS_MAX: Final = 500
 
 
-class _Log:
+class Log:
     """The log as the broker has it, beside the partitions as the books have them."""
 
     def __init__(
@@ -73,13 +73,15 @@ class _Log:
 
 
 @asynccontextmanager
-async def _open_log(scope: Scope, isolation_level: str) -> AsyncIterator[_Log]:
-    """Open the log for reading.
+async def open_log(
+    scope: Scope, isolation_level: str, fetch_bytes: int = _FETCH_BYTES_MAX
+) -> AsyncIterator[Log]:
+    """Open the log for reading. fetch_bytes: what may be read ahead, and in memory.
 
     Raises CannotCheck when the broker does not answer, or has no such log.
     """
     partitions = await scope.connection.fetch(queries.partitions)
-    places = [_place(row) for row in partitions]
+    places = [place_of(row) for row in partitions]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=scope.kafka,
         isolation_level=isolation_level,
@@ -87,7 +89,7 @@ async def _open_log(scope: Scope, isolation_level: str) -> AsyncIterator[_Log]:
         enable_auto_commit=False,
         request_timeout_ms=int(STALL_SECONDS_MAX * 1_000),
         fetch_max_wait_ms=_FETCH_WAIT_MS,
-        max_partition_fetch_bytes=_FETCH_BYTES_MAX,
+        max_partition_fetch_bytes=fetch_bytes,
     )
     try:
         async with asyncio.timeout(STALL_SECONDS_MAX):
@@ -97,7 +99,7 @@ async def _open_log(scope: Scope, isolation_level: str) -> AsyncIterator[_Log]:
                 raise CannotCheck(f"the broker at {scope.kafka} has no topic {missing.pop()}")
             begins = await consumer.beginning_offsets(places)
             ends = await consumer.end_offsets(places)
-        yield _Log(consumer, partitions, begins, ends)
+        yield Log(consumer, partitions, begins, ends)
     except (KafkaError, TimeoutError, OSError) as error:
         reason = str(error) or type(error).__name__
         raise CannotCheck(f"the broker at {scope.kafka} does not answer: {reason}") from error
@@ -107,11 +109,11 @@ async def _open_log(scope: Scope, isolation_level: str) -> AsyncIterator[_Log]:
 
 async def check_end(scope: Scope, finding: Finding) -> None:
     """Compare where rating stands with where the log ends; being behind is no fault."""
-    async with _open_log(scope, "read_uncommitted") as log:
+    async with open_log(scope, "read_uncommitted") as log:
         behind = 0
         for row in log.partitions:
             finding.counted += 1
-            end = log.ends[_place(row)]
+            end = log.ends[place_of(row)]
             behind += max(end - row["next_offset"], 0)
             if row["next_offset"] > end:
                 finding.broken(
@@ -124,14 +126,14 @@ async def check_end(scope: Scope, finding: Finding) -> None:
 
 async def check_digest(scope: Scope, finding: Finding) -> None:
     """Read the last rated record of each partition again: another log has another one there."""
-    async with _open_log(scope, "read_committed") as log:
+    async with open_log(scope, "read_committed") as log:
         for row in log.partitions:
             offset = row["last_record_offset"]
             if offset is None:
                 continue
             finding.counted += 1
             digest = None
-            async for record in log.records(_place(row), offset, offset + 1):
+            async for record in log.records(place_of(row), offset, offset + 1):
                 digest = record_digest(record)
             if digest != row["last_record_digest"]:
                 found = "no record" if digest is None else "another record"
@@ -140,19 +142,20 @@ async def check_digest(scope: Scope, finding: Finding) -> None:
 
 async def check_skipped(scope: Scope, finding: Finding) -> None:
     """Read every skipped range again, as a consumer that sees committed records alone."""
-    async with _open_log(scope, "read_committed") as log:
+    async with open_log(scope, "read_committed") as log:
         for row in log.partitions:
             async for skipped in scope.rows(queries.skipped, row["partition"]):
                 first, end = skipped["first_offset"], skipped["end_offset"]
                 finding.counted += end - first
-                async for record in log.records(_place(row), first, end):
+                async for record in log.records(place_of(row), first, end):
                     finding.broken(
                         f"partition {row['partition']} offset {record.offset} was skipped, "
                         "yet it holds a record"
                     )
 
 
-def _place(row: asyncpg.Record) -> TopicPartition:
+def place_of(row: asyncpg.Record) -> TopicPartition:
+    """Return the partition of the log that a row of `partitions` is about."""
     return TopicPartition(row["topic"], row["partition"])
 
 

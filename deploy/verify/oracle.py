@@ -150,24 +150,48 @@ def usage_amount(price: Price, quantity: Fraction, event_count: int, cell: str =
     return -amount if total < 0 else amount
 
 
+@dataclass
+class EventCosts:
+    """What a period's events cost one by one, given in the order of their times and refs.
+
+    place: how many there were. free_units: how many units are still free of charge.
+    """
+
+    price: Price
+    place: int = 0
+    free_units: Fraction = Fraction(0)
+    amount: Fraction = Fraction(0)
+
+    @classmethod
+    def of(cls, price: Price) -> "EventCosts":
+        """Return what no events cost."""
+        return cls(price, free_units=price.included)
+
+    def add(self, quantity: Fraction) -> None:
+        """Price the next event."""
+        each = self.price.each
+        assert each is not None
+        self.place += 1
+        if self.place <= each.free:
+            return
+        free = min(self.free_units, abs(quantity))
+        self.free_units -= free
+        if free > 0 and free == abs(quantity):
+            return
+        cost = (abs(quantity) - free) * self.price.rate / HUNDRED + each.fee
+        if each.minimum is not None:
+            cost = max(cost, each.minimum)
+        if each.maximum is not None:
+            cost = min(cost, each.maximum)
+        self.amount += -cost if quantity < 0 else cost
+
+
 def events_amount(price: Price, quantities: Iterable[Fraction]) -> Fraction:
     """Price a period's events one by one, in the order of their times and refs."""
-    assert price.each is not None
-    amount, free_units = Fraction(0), price.included
-    for place, quantity in enumerate(quantities):
-        if place < price.each.free:
-            continue
-        free = min(free_units, abs(quantity))
-        free_units -= free
-        if free > 0 and free == abs(quantity):
-            continue
-        cost = (abs(quantity) - free) * price.rate / HUNDRED + price.each.fee
-        if price.each.minimum is not None:
-            cost = max(cost, price.each.minimum)
-        if price.each.maximum is not None:
-            cost = min(cost, price.each.maximum)
-        amount += -cost if quantity < 0 else cost
-    return amount
+    costs = EventCosts.of(price)
+    for quantity in quantities:
+        costs.add(quantity)
+    return costs.amount
 
 
 def cell_of(price: Price, data: str | None) -> str:

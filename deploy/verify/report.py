@@ -1,5 +1,6 @@
 """Running every check on one snapshot, and what came out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from deploy.verify import (
 from deploy.verify.archive import check_archive_seen, see_archive
 from deploy.verify.check import CannotCheck, Check, Finding, Result, Scope, Status
 from deploy.verify.partitions import Conservation, load_conservation
+from deploy.verify.replay.checks import make_shadow
 from runtime.migrations import pending
 from runtime.postgres import Queries
 from schemas.errors import BillingError
@@ -93,13 +95,18 @@ class Report:
 
 
 async def run_checks(
-    address: StackAddress, *, tenant_ref: str | None = None, archive: Path | None = None
+    address: StackAddress,
+    *,
+    tenant_ref: str | None = None,
+    archive: Path | None = None,
+    replay: Sequence[Check] = (),
 ) -> Report:
     """Check every invariant, reading one snapshot of the database and changing nothing.
 
     tenant_ref: look at one tenant's rows; what tenants share (partitions, the log) is looked at
-    whole. archive: where the files of archived months are. Raises CannotCheck when nothing can be
-    checked at all.
+    whole. archive: where the files of archived months are. replay: the checks of a full replay,
+    where there is to be one; its shadow is gone with the session. Raises CannotCheck when nothing
+    can be checked at all.
     """
     connection = await _connect(address.postgres)
     try:
@@ -107,16 +114,25 @@ async def run_checks(
         if archive is not None:
             await see_archive(connection, archive)
         await see_counted(connection)
+        if replay:
+            await make_shadow(connection)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await check_transaction(connection, address.kafka, tenant_ref=tenant_ref)
+            checks = (*CHECKS, *replay)
+            return await check_transaction(
+                connection, address.kafka, tenant_ref=tenant_ref, checks=checks
+            )
     finally:
         await connection.close()
 
 
 async def check_transaction(
-    connection: asyncpg.Connection, kafka: str, *, tenant_ref: str | None = None
+    connection: asyncpg.Connection,
+    kafka: str,
+    *,
+    tenant_ref: str | None = None,
+    checks: Sequence[Check] = CHECKS,
 ) -> Report:
-    """Check every invariant on what a transaction sees; `run_checks` says the rest.
+    """Check invariants on what a transaction sees; `run_checks` says the rest.
 
     The session has `see_counted`.
     """
@@ -124,7 +140,7 @@ async def check_transaction(
     tenant_id = await _find_tenant(connection, tenant_ref)
     await check_archive_seen(connection)
     scope = Scope(connection=connection, tenant_id=tenant_id, kafka=kafka)
-    results = [await _run(check, scope) for check in CHECKS]
+    results = [await _run(check, scope) for check in checks]
     return Report(results=tuple(results), conservation=await load_conservation(scope))
 
 

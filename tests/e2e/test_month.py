@@ -13,6 +13,7 @@ from deploy.demo.load import Names, Sent, send_sample
 from deploy.demo.sample import read_sample
 from deploy.demo.story import make_shop, sign_contracts
 from deploy.local.bootstrap import Credentials
+from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import run_checks
 from tests.e2e.installation import Installation, client_of, installed
 from tests.e2e.month import invoice_totals
@@ -35,7 +36,7 @@ async def test_a_month_is_billed_to_the_cent_though_the_rater_is_killed_while_it
 
         contracts |= await sign_contracts(client, shop, [catalogue.LATE_CUSTOMER])
         assert await installation.bill(contracts) == invoice_totals(read_sample())
-        report = await run_checks(installation.address)
+        report = await run_checks(installation.address, replay=replay_checks())
         assert report.is_good, [str(result) for result in report.results]
         assert report.conservation.total == sent.accepted
 

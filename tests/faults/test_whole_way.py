@@ -12,6 +12,7 @@ from deploy.demo.load import event_of
 from deploy.demo.sample import Row, read_sample
 from deploy.demo.story import make_shop, sign_contracts
 from deploy.local.bootstrap import Credentials
+from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import run_checks
 from tests.e2e.installation import Installation, installed
 from tests.e2e.month import invoice_totals
@@ -54,7 +55,7 @@ async def test_a_crash_changes_nothing(
 
         async with asyncio.timeout(60):
             await revived
-        report = await run_checks(installation.address)
+        report = await run_checks(installation.address, replay=replay_checks())
     assert report.is_good, [str(result) for result in report.results]
 
 

@@ -17,6 +17,7 @@ import pytest
 from deploy.archive.months import archive_month, list_months, read_month, reasons_to_stay
 from deploy.local.find import StackAddress
 from deploy.verify.check import CannotCheck
+from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import Report, run_checks
 from tests.factories import (
     GRADUATED,
@@ -91,7 +92,7 @@ def sha256sum(path: Path) -> str:
 
 async def check(bench: Bench, archive: Path | None) -> Report:
     address = StackAddress(kafka=bench.kafka, postgres=bench.database)
-    return await run_checks(address, archive=archive)
+    return await run_checks(address, archive=archive, replay=replay_checks())
 
 
 async def test_a_month_leaves_and_all_that_was_made_of_it_is_proved_from_its_file(

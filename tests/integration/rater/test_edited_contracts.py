@@ -11,6 +11,7 @@ from typing import Any
 from deploy.local.find import StackAddress
 from deploy.verify import versions
 from deploy.verify.check import Finding, Scope
+from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import run_checks
 from tests.editing import edit_contract, end_contract
 from tests.factories import (
@@ -43,7 +44,7 @@ JANUARY, FEBRUARY, MARCH = date(2024, 1, 1), date(2024, 2, 1), date(2024, 3, 1)
 async def failed(bench: Bench) -> frozenset[str]:
     """Return the names of the checks that do not hold."""
     address = StackAddress(kafka=bench.kafka, postgres=bench.database)
-    report = await run_checks(address)
+    report = await run_checks(address, replay=replay_checks())
     assert not report.failed, [(r.check.name, r.finding.witnesses) for r in report.results]
     return report.failed
 

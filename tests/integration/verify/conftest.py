@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.local.bootstrap import prepare_log
 from deploy.local.find import StackAddress
 from deploy.local.servers import Servers
+from deploy.verify.replay.checks import make_shadow
 from deploy.verify.report import see_counted
 from schemas.topics import TOPIC_SETTINGS
 from tests.conftest import TEST_PARTITIONS, temporary_database
@@ -36,15 +37,19 @@ async def world(
         await admin.close()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def freed(world: StackAddress) -> AsyncIterator[asyncpg.Connection]:
-    """Open a transaction in which the world can be spoilt; it is never committed."""
+    """Open a transaction in which the world can be spoilt; it is never committed.
+
+    It locks every table: what a module's tests do beside it, they do before.
+    """
     connection = await asyncpg.connect(world.postgres)
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute(FREE + PICK)
         await see_counted(connection)
+        await make_shadow(connection)
         yield connection
     finally:
         await transaction.rollback()

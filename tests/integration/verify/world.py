@@ -34,6 +34,17 @@ from tests.factories import (
     make_pricing,
     make_tenant,
 )
+from tests.integration.verify.prices import (
+    BY_THE_TOTAL,
+    CALLS,
+    MACHINES,
+    MESSAGES,
+    PLACES,
+    SEATS,
+    SET_UP,
+    STORAGE,
+    TRIPS,
+)
 from tests.processes import Service, running
 from tests.rating import Change, Use
 
@@ -53,39 +64,15 @@ METERS = {
     "load": "RUNNING_AVERAGE",
     "users": "UNIQUE",
     "minutes": "SUM",
+    "peak": "MAX",
+    "level": "LAST",
+    "speed": "AVERAGE",
+    "trips": "COUNT",
 }
 FORMULA = "if(quantity < 5, quantity / 3, quantity * coalesce(additional_report_data.weight, 2))"
 
 Record = tuple[str, bytes]
 """The customer_ref that is a record's key, and its value."""
-
-CALLS: dict[str, Any] = {
-    "model": "GRADUATED",
-    "included_quantity": "10.5",
-    "tiers": [
-        {"up_to": "100", "unit_price": "0.0123456789", "flat_fee": "1"},
-        {"up_to": "250.5", "unit_price": "0.0099", "flat_fee": "0"},
-        {"up_to": None, "unit_price": "0.005000000000000001", "flat_fee": "0.5"},
-    ],
-}
-MESSAGES: dict[str, Any] = {
-    "model": "PER_UNIT",
-    "price": "0.0333",
-    "minimum_fee": "2.05",
-    "discount": "10",
-}
-SEATS: dict[str, Any] = {"model": "FLAT", "price": "19.99", "quantity": "3"}
-SET_UP: dict[str, Any] = {"model": "FLAT", "price": "50", "quantity": "1", "recurring": False}
-STORAGE: dict[str, Any] = {"model": "PER_UNIT", "price": "0.07"}
-MACHINES: dict[str, Any] = {**CALLS, "included_quantity": "1", "maximum_fee": "200"}
-#: More lines over storage: a model each that needs no more than a total and the count of events.
-BY_THE_TOTAL: list[dict[str, Any]] = [
-    {"model": "VOLUME", "tiers": [{"up_to": "50.5", "unit_price": "0.03"}, {"unit_price": "0.02"}]},
-    {"model": "STAIRSTEP", "tiers": [{"up_to": "20", "flat_fee": "1"}, {"flat_fee": "2.5"}]},
-    {"model": "PACKAGE", "price": "0.75", "package_size": "7.5", "included_quantity": "3"},
-    {"model": "PERCENTAGE", "rate": "2.9"},
-    {"model": "FORMULA", "expression": "q / 3 + event_count * 0.01", "discount": "3"},
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +132,8 @@ class Builder:
         platform += [(meters["storage"], price) for price in BY_THE_TOTAL]
         platform += [(meters["machines"], MACHINES), (meters["load"], BY_THE_TOTAL[-1])]
         platform += [(meters["users"], STORAGE), (meters["minutes"], STORAGE)]
+        platform += [(meters[name], STORAGE) for name in ("peak", "level", "speed")]
+        platform += [(meters["trips"], TRIPS), (meters["trips"], PLACES)]
         pricings = (
             await make_pricing(self.connection, tenant, usage, minimum_fee=30),
             await make_pricing(self.connection, tenant, platform),
@@ -290,6 +279,8 @@ def event(buyer: Buyer, meter: str, at: datetime, quantity: str, key: str | None
         fields["idempotency_key"] = key
     if meter == "users":
         fields["additional_report_data"] = {"user": len(quantity) + at.day}
+    if meter == "trips" and at.day % 3:
+        fields["additional_report_data"] = {"place": "north" if at.day % 3 == 1 else 3}
     if meter == "minutes" and at.day % 2:
         fields["additional_report_data"] = {"weight": at.day}
     return msgspec.json.encode(fields)

@@ -17,6 +17,7 @@ from rater.fold import Folded, fold
 from rater.waiting import Pending, Waiting, may_mean, meanings
 from schemas.event_ref import month_of, ref_text, with_month
 from schemas.money import QUANTITY_DIGITS
+from schemas.retrying import Origin
 from tests.unit.rater.test_fold import (
     COUNT_METER,
     CUSTOMERS,
@@ -124,6 +125,7 @@ class Database:
         self.versions: list[tuple[int, int, str, int, int]] = []
         self.dead: Counter[tuple[int, str]] = Counter()
         self.counts: Counter[str] = Counter()
+        self.applied: set[Origin] = set()
 
     def keep(self, poll: Poll, folded: Folded, amended: Amended) -> None:
         """Save a poll."""
@@ -148,6 +150,7 @@ class Database:
             event, amendment = version.event, version.arrival
             state = (event.occurred_at_micros, event.quantity)
             self.versions.append((event.ref, amendment.offset, amendment.amendment.kind, *state))
+            self.applied.add(amendment.origin or Origin(0, amendment.offset))
         for one in amended.waited:
             self.waiting.remove(one)
         for one, record in amended.waiting:
@@ -165,7 +168,7 @@ class Database:
         self.dead.update((letter.offset, letter.reason) for letter in poll.dead + amended.dead)
         self.counts.update(
             events=len(folded.accepted),
-            repeats=folded.duplicates + len(folded.conflicts),
+            repeats=folded.duplicates + len(folded.conflicts) + amended.duplicates,
             amendments=amended.count,
         )
 
@@ -193,7 +196,8 @@ def run(log: list[Entry], cuts: list[int], limits: Limits) -> dict[str, Any]:
             for ref, event in database.events.items()
         }
         last = poll.last_appended_at
-        known = Known(0, last, database.waiting, limits, before, set(), database.records)
+        applied = set(database.applied)
+        known = Known(0, last, database.waiting, limits, before, applied, database.records)
         met = concerned(poll.amendments, folded.accepted, database.waiting)
         amended = amend(poll.amendments, met, folded.unrated, kept, known)
         database.keep(poll, folded, amended)
