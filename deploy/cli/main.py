@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "demo": "deploy.cli.demo:demo",
     "close": "deploy.cli.close:close",
     "verify": "deploy.cli.verify:verify",
+    "explain": "deploy.cli.explain:explain",
     "migrate": "deploy.cli.migrate:migrate",
     "gateway": "deploy.cli.services:gateway",
     "rater": "deploy.cli.services:rater",

@@ -23,7 +23,7 @@ from gateway.manage import (
     settings,
     simulate,
 )
-from gateway.reports import dead_letters, events, summary, usage_of_lines
+from gateway.reports import dead_letters, events, proof, summary, usage_of_lines
 from gateway.uploads import routes as uploads
 
 ROUTES: Final[list[web.RouteDef]] = [
@@ -47,6 +47,7 @@ ROUTES: Final[list[web.RouteDef]] = [
     *events.ROUTES,
     *summary.ROUTES,
     *usage_of_lines.ROUTES,
+    *proof.ROUTES,
     *dead_letters.ROUTES,
     *uploads.ROUTES,
 ]

@@ -100,10 +100,26 @@ async def read_page(
     connection: Connection, tenant_id: int, line: asyncpg.Record, after: UUID
 ) -> tuple[bytes, UUID | None]:
     """Write the events behind `after`; return them, and where to go on, None at the end."""
+    rows = await read_rows(connection, tenant_id, line, after, EVENTS_A_PAGE)
+    text = "".join(
+        usage_row(row["ref_text"], row["occurred_at"], row["quantity"], row["additional_data"])
+        for row in rows
+        if row["counts"]
+    )
+    return text.encode(), rows[-1]["event_ref"] if len(rows) == EVENTS_A_PAGE else None
+
+
+async def read_rows(
+    connection: Connection, tenant_id: int, line: asyncpg.Record, after: UUID, length: int
+) -> Sequence[asyncpg.Record]:
+    """Read so many of the events that a line may hold, behind `after`; `counts`: which it does.
+
+    line: with the columns of `find_line_usage` that its events are found by.
+    """
     first = month_index(max(to_micros(line["start_at"]), TIMESTAMP_MIN_MICROS))
     last = month_index(max(to_micros(line["end_at"] - _MOMENT), TIMESTAMP_MIN_MICROS))
     low = UUID(int=max(month_bounds(first)[0].int - 1, 0))
-    rows = await connection.fetch(
+    return await connection.fetch(
         queries.usage_of_line,
         tenant_id,
         line["shard_key"],
@@ -115,14 +131,8 @@ async def read_page(
         line["start_at"],
         line["end_at"],
         line["cut_offset"],
-        EVENTS_A_PAGE,
+        length,
     )
-    text = "".join(
-        usage_row(row["ref_text"], row["occurred_at"], row["quantity"], row["additional_data"])
-        for row in rows
-        if row["counts"]
-    )
-    return text.encode(), rows[-1]["event_ref"] if len(rows) == EVENTS_A_PAGE else None
 
 
 ROUTES = [

@@ -14,6 +14,7 @@ from typing import Any
 from deploy.demo import catalogue
 from deploy.demo.story import Shop, make_shop
 from deploy.local.bootstrap import Credentials
+from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import run_checks
 from tests.e2e.installation import Installation, installed
 
@@ -54,12 +55,41 @@ async def test_a_month_closes_by_itself_and_a_late_event_is_a_debit(
             rows = await usage_of(installation, document, line)
             assert len(rows.splitlines()) == count + 1
             assert hashlib.sha256(rows).hexdigest() == line["events_digest"]
+            await check_proof(installation, document, line, rows)
         by_hand = catalogue.contract(customer, shop.pricing_ref)
         ref = (await client.request("POST", "/api/contracts/", by_hand))["contract_ref"]
         [closed] = await close(installation, credentials, "--contract", ref)
         assert (closed["state"], closed["periods_closed"]) == ("DONE", 1)
-        report = await run_checks(installation.address)
+        report = await run_checks(installation.address, replay=replay_checks())
         assert report.is_good, [str(result) for result in report.results]
+
+
+async def check_proof(
+    installation: Installation, document: dict[str, Any], line: dict[str, Any], rows: bytes
+) -> None:
+    """Read a document's proof as its customer would, and its events by pages."""
+    path = f"/api/invoices/{document['invoice_ref']}"
+    proof = await installation.client.request("GET", f"{path}/proof")
+    assert proof["agrees"]
+    assert Decimal(str(proof["total"])) == Decimal(str(document["total"]))
+    [own] = [i for i in lines(proof) if i["line_item_ref"] == line["line_item_ref"]]
+    assert own["events_digest"] == line["events_digest"]
+    answer = await installation.client.fetch("GET", own["usage"])
+    assert answer.body == rows
+    is_debit = document["accounting_event_type"] == "DEBIT"
+    assert [bool(proof["corrects"]), bool(own["issued"])] == [is_debit] * 2
+    # 41,000 calls at 0.004, less the 40,000 that the invoice has.
+    assert Decimal(str(own["redrawn"])) == Decimal(164 if is_debit else 160)
+    assert Decimal(str(own["amount"])) == Decimal(4 if is_debit else 160)
+    found: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await installation.client.request("GET", f"{path}/events", limit="7", **cursor)
+        found += [event["event_ref"] for event in page["events"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert found == [row.split(",")[0] for row in rows.decode().splitlines()[1:]]
 
 
 async def close(

@@ -30,6 +30,8 @@ NAMED = {
     ("GET", "/api/invoices/{invoice_ref}"): 404,
     ("GET", "/api/invoices/{invoice_ref}/pdf"): 404,
     ("GET", "/api/invoices/{invoice_ref}/html"): 404,
+    ("GET", "/api/invoices/{invoice_ref}/proof"): 404,
+    ("GET", "/api/invoices/{invoice_ref}/events"): 404,
 }
 #: What a PUT of each says, so that it is not refused for what it says.
 PUT_BODIES = {

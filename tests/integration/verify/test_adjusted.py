@@ -1,15 +1,18 @@
 """A document and its adjustments, proved together; spoilt, they are noticed."""
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import asyncpg
 import pytest_asyncio
 
 from deploy.verify.check import Finding, Scope
 from deploy.verify.documents import check_lines, check_totals
+from gateway.reports.proof import load_rows
 from invoicer.intake import Intake
 from runtime.postgres import open_pool
 from schemas.periods import periods
+from schemas.proof import prove
 from tests.closed_periods import FINE, FLAT, TIERED, Books, Line, Product
 from tests.integration.invoicer.conftest import make_intake
 from tests.integration.verify.corruptions import FREE
@@ -89,3 +92,30 @@ async def test_a_document_and_its_adjustments_are_its_last_cut(
         finally:
             await spoilt.rollback()
         assert found.keys() == red, (statement, found)
+
+
+async def test_a_correction_is_proved_as_what_is_redrawn_less_what_was_issued(
+    adjusted: asyncpg.Connection,
+) -> None:
+    proofs = []
+    rows = await adjusted.fetch("SELECT tenant_id, document_ref FROM document ORDER BY number")
+    for row in rows:
+        found = await load_rows(adjusted, row["tenant_id"], row["document_ref"])
+        assert found is not None
+        proofs.append(prove(found))
+    assert [proof["agrees"] for proof in proofs] == [True] * 3
+    assert [len(proof["corrects"]) for proof in proofs] == [0, 1, 2]
+    assert [proof["accounting_event_type"] for proof in proofs] == ["INVOICE", "DEBIT", "CREDIT"]
+    lines = proofs[2]["products"][0]["lines"]
+    for line in lines:
+        issued = sum(Decimal(bytes(one["amount"]).decode()) for one in line["issued"])
+        own = [Decimal(bytes(line[name]).decode()) for name in ("redrawn", "amount")]
+        assert own[0] - issued == own[1]
+        assert len(line["issued"]) == 2
+    steps = [step["step"] for step in proofs[2]["steps"]]
+    assert steps == ["PRODUCTS", "DISCOUNT", "TAX", "ISSUED", "ISSUED"]
+    await adjusted.execute(FREE)
+    await adjusted.execute("UPDATE document_line SET amount = amount + 0.01 WHERE " + OF.format(3))
+    found = await load_rows(adjusted, rows[2]["tenant_id"], rows[2]["document_ref"])
+    assert found is not None
+    assert not prove(found)["agrees"]

@@ -1,0 +1,397 @@
+"""The proof of a document: how each line, each product and the total came about. Pure.
+
+It is made from rows: the document's own, what its lines came to at the cuts that they name, and the
+price versions. An adjustment is told as what the document would say at a later cut, less all that
+was issued for it before. Everything is computed again; `agrees` says whether it is what is stated.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from schemas.document import FEE_CELL
+from schemas.errors import Conflict
+from schemas.explaining import (
+    LineStory,
+    Measured,
+    decimal_text,
+    explain_cells_fee,
+    explain_line,
+    number,
+    proration_text,
+)
+from schemas.money import AMOUNT_DIGITS, ONE, Price, Quantity, currency_digits, round_fraction
+from schemas.periods import Part, Row
+from schemas.price import basis_of, cell_price, cell_values, from_json
+from schemas.pricing.terms import LinePrice, TierCharge
+from schemas.proration import prorate
+
+_HUNDRED: Final = 100
+_SUMS: Final = ("minimum_fee", "sub_total", "total", "discount")
+
+Answer = dict[str, Any]
+Cuts = Mapping[tuple[UUID, UUID], Sequence[Row]]
+"""Cut lines by period and contract line: one, or one a cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentRows:
+    """All that a proof is made of.
+
+    family: the document last, behind what it corrects. The products and lines are of them all, the
+    cut lines of the document's own periods and cuts, the draws its own.
+    """
+
+    family: Sequence[Row]
+    products: Sequence[Row]
+    lines: Sequence[Row]
+    cut_lines: Sequence[Row]
+    draws: Sequence[Row]
+
+
+def prove(rows: DocumentRows) -> Answer:
+    """Return a document's proof as the API answers it."""
+    proof = _Proof(rows)
+    own = rows.family[-1]
+    products = [proof.product(row) for row in rows.products if proof.is_own(row)]
+    steps, agrees = proof.totals()
+    said = [line["agrees"] for product in products for line in product["lines"]]
+    said += [product["agrees"] for product in products]
+    return {
+        "invoice_ref": own["document_ref"],
+        "document_number": own["document_number"],
+        "state": own["state"],
+        "kind": own["kind"],
+        "accounting_event_type": own["accounting_event_type"],
+        "currency": own["currency"],
+        "issue_date": own["issue_date"],
+        "corrects": [
+            {
+                "invoice_ref": row["document_ref"],
+                "document_number": row["document_number"],
+                "total": _number(Fraction(row["total"])),
+            }
+            for row in rows.family[:-1]
+        ],
+        "products": products,
+        "steps": steps,
+        "total": _number(Fraction(own["total"])),
+        "agrees": agrees and all(said),
+    }
+
+
+class _Proof:
+    """The proof of one document in the making."""
+
+    def __init__(self, rows: DocumentRows) -> None:
+        self._rows = rows
+        self._own = rows.family[-1]
+        self._digits = currency_digits(self._own["currency"])
+        self._numbers = {row["document_ref"]: row["document_number"] for row in rows.family}
+        cuts: dict[tuple[UUID, UUID], list[Row]] = {}
+        for row in rows.cut_lines:
+            cuts.setdefault((row["period_ref"], row["contract_line_ref"]), []).append(row)
+        self._cuts: Cuts = cuts
+        self._periods = {
+            (row["document_ref"], row["position"]): row["period_ref"] for row in rows.products
+        }
+        self._position = 0
+
+    def is_own(self, row: Row) -> bool:
+        """Tell whether a row is the document's, and not of one that it corrects."""
+        return bool(row["document_ref"] == self._own["document_ref"])
+
+    def product(self, row: Row) -> Answer:
+        """Explain a product with its lines."""
+        part = part_of(row)
+        lines = [
+            self._line(line, row, part)
+            for line in self._rows.lines
+            if self.is_own(line) and line["product_position"] == row["position"]
+        ]
+        steps, agrees = self._product_steps(row, part)
+        return {
+            "product_name": row["product_name"],
+            "period": {
+                "start": row["start_date"],
+                "end": row["end_date"],
+                "timezone": row["timezone"],
+                "start_at": row["start_at"],
+                "end_at": row["end_at"],
+                "days": {"before": part.before, "through": part.through, "whole": part.whole},
+            },
+            "cut": {
+                "cut_number": row["cut_number"],
+                "partition": row["partition"],
+                "offset": row["cut_offset"],
+                "cut_at": row["cut_at"],
+            },
+            "lines": lines,
+            "steps": steps,
+            "total": _number(Fraction(row["total"])),
+            "agrees": agrees,
+        }
+
+    def _line(self, line: Row, product: Row, part: Part) -> Answer:
+        self._position += 1
+        cells = self._cuts.get((product["period_ref"], line["contract_line_ref"]))
+        if cells is None:
+            detail = f"line {line['item']!r} is of no cut: `meterline verify` says what is wrong"
+            raise Conflict("proof_impossible", detail)
+        cut = next((row for row in cells if row["cell"] == line["cell"]), cells[0])
+        is_there = cut["cell"] == line["cell"]
+        price = from_json(cut["price"])
+        story, measured = self._story(line["cell"], cells, price, part)
+        before = self._issued_before(line, product)
+        amount = story.amount - sum(self._minor(row["amount"]) for row in before)
+        return {
+            "position": self._position,
+            "line_item_ref": line["line_item_ref"],
+            "item": line["item"],
+            "model": line["model"],
+            "cell": _cell(price, line["cell"]),
+            "price": msgspec.Raw(cut["price"].encode()),
+            "meter": _meter(cut),
+            "event_count": measured.event_count,
+            **_figure("quantity", measured.quantity),
+            "included_quantity": _number(Fraction(price.included_quantity, ONE)),
+            **_figure("billable_quantity", story.billable),
+            "tiers": [_tier(tier) for tier in story.tiers],
+            "steps": [
+                {"step": step.step, "how": step.how, **_figure("amount", step.amount)}
+                for step in story.steps
+            ],
+            **_figure("unrounded", story.unrounded),
+            "redrawn": self._money(story.amount),
+            "issued": [
+                {
+                    "document_number": self._numbers[row["document_ref"]],
+                    "amount": _number(Fraction(row["amount"])),
+                }
+                for row in before
+            ],
+            "amount": _number(Fraction(line["amount"])),
+            "events_digest": _digest(cut if is_there else None),
+            "usage": None if not is_there else self._usage_path(line, cut),
+            "agrees": self._minor(line["amount"]) == amount,
+        }
+
+    def _usage_path(self, line: Row, cut: Row) -> str | None:
+        """Return where the list is that the digest is of."""
+        if cut["events_digest"] is None:
+            return None
+        ref = line["line_item_ref"]
+        path = f"/api/invoices/{self._own['document_ref']}/usage.csv?line={ref}"
+        own = [row for row in self._rows.lines if self.is_own(row) and row["line_item_ref"] == ref]
+        places = {(row["product_position"], row["contract_line_ref"]) for row in own}
+        # Of several lines of one line item, a charge says which one.
+        return path if len(places) == 1 else f"{path}&charge_ref={line['charge_ref']}"
+
+    def _story(
+        self, cell: str, cells: Sequence[Row], price: LinePrice, part: Part
+    ) -> tuple[LineStory, Measured]:
+        """Explain a line, a cell of one, or the fee of all its cells."""
+        if basis_of(price) != "CELLS":
+            measured = _measured(cells[0], price)
+            return explain_line(price, measured, part, self._digits), measured
+        alone = msgspec.structs.replace(price, minimum_fee=None, maximum_fee=None)
+        stories = {
+            row["cell"]: explain_line(
+                cell_price(alone, cell_values(row["cell"])),
+                _measured(row, price),
+                part,
+                self._digits,
+            )
+            for row in cells
+        }
+        if cell == FEE_CELL:
+            quantities = {row["cell"]: _measured(row, price).quantity for row in cells}
+            rounded = sum(story.amount for story in stories.values())
+            story = explain_cells_fee(price, quantities, rounded, part, self._digits)
+            return story, Measured(Fraction(0), 0)
+        own = next((row for row in cells if row["cell"] == cell), None)
+        measured = Measured(Fraction(0), 0) if own is None else _measured(own, price)
+        story = stories.get(cell) or explain_line(
+            cell_price(alone, cell_values(cell)), measured, part, self._digits
+        )
+        return story, measured
+
+    def _issued_before(self, line: Row, product: Row) -> list[Row]:
+        """Return the lines of the documents before that are of the same line and period."""
+        key = (line["contract_line_ref"], line["cell"])
+        return [
+            row
+            for row in self._rows.lines
+            if not self.is_own(row)
+            and (row["contract_line_ref"], row["cell"]) == key
+            and self._periods[row["document_ref"], row["product_position"]] == product["period_ref"]
+        ]
+
+    def _product_steps(self, row: Row, part: Part) -> tuple[list[Answer], bool]:
+        """Tell how a product's total comes about; of an adjustment, that of all so far."""
+        so_far = self._so_far(row)
+        lines, total, digits = so_far["sub_total"], so_far["sub_total"], self._digits
+        steps = [_step("LINES", "the sum of its lines", lines)]
+        if row["whole_minimum_fee"] is not None:
+            whole = Fraction(row["whole_minimum_fee"])
+            fee = Fraction(prorate(whole, part, digits), 10**digits)
+            total = max(lines, fee)
+            how = number(whole) if part.is_whole else proration_text(whole, part, digits)
+            steps.append(_step("MINIMUM_FEE", f"at least {how}", total))
+        for one in json.loads(row["true_ups"], parse_float=Decimal):
+            total += Fraction(one["true_up"])
+            of = "over the period" if one["over"] == "PERIOD" else "over the contract"
+            how = f"committed {one['amount']} {of}, {one['spent']} spent"
+            steps.append(_step("COMMITMENT", how, total))
+        if len(self._rows.family) > 1 and so_far["total"] != total:
+            # What commitments were short of is told by the documents before, and by the difference.
+            total = so_far["total"]
+            steps.append(_step("COMMITMENT", "with what was missing to commitments", total))
+        discount = Fraction(0)
+        if rate := Fraction(row["discount_rate"]):
+            discount = Fraction(round_fraction(total * rate / _HUNDRED, digits), 10**digits)
+            how = f"{number(rate)} % discount, rounded, taken off the document"
+            steps.append(_step("DISCOUNT", how, discount))
+        steps += self._less_issued(row, total)
+        return steps, (total, discount) == (so_far["total"], so_far["discount"])
+
+    def _so_far(self, row: Row) -> dict[str, Fraction]:
+        """Add up what all documents so far say of a product in a period."""
+        key = (row["contract_product_ref"], row["period_ref"])
+        own = [
+            one
+            for one in self._rows.products
+            if (one["contract_product_ref"], one["period_ref"]) == key
+        ]
+        return {name: sum((Fraction(one[name]) for one in own), Fraction(0)) for name in _SUMS}
+
+    def _less_issued(self, row: Row, total: Fraction) -> list[Answer]:
+        """Tell what an adjustment leaves of a product that is drawn anew."""
+        if len(self._rows.family) == 1:
+            return []
+        left = Fraction(row["total"])
+        return [_step("ISSUED", f"less the {number(total - left)} issued before", left)]
+
+    def totals(self) -> tuple[list[Answer], bool]:
+        """Tell how the document's total comes about."""
+        digits, family = self._digits, self._rows.family
+        last: dict[tuple[UUID, UUID], Row] = {}
+        for row in self._rows.products:
+            last.setdefault((row["contract_product_ref"], row["period_ref"]), row)
+        products = [(row, self._so_far(row)) for row in last.values()]
+        sub_total = sum((sums["total"] for _, sums in products), Fraction(0))
+        discount = sum((sums["discount"] for _, sums in products), Fraction(0))
+        steps = [_step("PRODUCTS", "the sum of the products' totals", sub_total)]
+        total = sub_total
+        if discount:
+            total -= discount
+            steps.append(_step("DISCOUNT", f"less discounts of {number(discount)}", total))
+        for rate, base in self._tax_bases(products):
+            tax = Fraction(round_fraction(base * rate / _HUNDRED, digits), 10**digits)
+            total += tax
+            how = f"plus {number(rate)} % tax of {number(base)}, which is {number(tax)}"
+            steps.append(_step("TAX", how, total))
+        for row in family[:-1]:
+            before = Fraction(row["total"]) + Fraction(row["credits_amount"])
+            total -= before
+            how = f"less the {number(before)} of {row['document_number']}"
+            steps.append(_step("ISSUED", how, total))
+        for draw in self._rows.draws:
+            total -= Fraction(draw["amount"])
+            name = f" ({draw['name']})" if draw["name"] else ""
+            how = f"less {number(Fraction(draw['amount']))} drawn from credit{name}"
+            steps.append(_step("CREDIT", how, total))
+        return steps, total == Fraction(self._own["total"])
+
+    def _tax_bases(
+        self, products: Iterable[tuple[Row, Mapping[str, Fraction]]]
+    ) -> list[tuple[Fraction, Fraction]]:
+        """Return what each tax rate is due on, the lowest rate first."""
+        bases: dict[Fraction, Fraction] = {}
+        for row, sums in products:
+            if rate := Fraction(row["tax_rate"]):
+                bases[rate] = bases.get(rate, Fraction(0)) + sums["total"] - sums["discount"]
+        return sorted(bases.items())
+
+    def _minor(self, amount: Decimal) -> int:
+        return round_fraction(Fraction(amount), self._digits)
+
+    def _money(self, minor: int) -> msgspec.Raw:
+        return _number(Fraction(minor, 10**self._digits))
+
+
+def part_of(row: Row) -> Part:
+    """Return the days of its whole cycle that a product's period covers."""
+    return Part.of(
+        start_date=row["start_date"],
+        end_date=row["end_date"],
+        full_start_date=row["full_start_date"],
+        full_end_date=row["full_end_date"],
+    )
+
+
+def _measured(row: Row, price: LinePrice) -> Measured:
+    fees = Fraction(row["amount"]) if basis_of(price) == "EVENTS" else Fraction(0)
+    return Measured(Fraction(row["exact_quantity"] or row["quantity"]), row["event_count"], fees)
+
+
+def _cell(price: LinePrice, cell: str) -> list[str] | str | None:
+    """Show which cell of its line a line is; the fee of them all is none."""
+    if basis_of(price) != "CELLS":
+        return None
+    return cell if cell == FEE_CELL else list(cell_values(cell))
+
+
+def _meter(row: Row) -> Answer | None:
+    if row["usage_product_ref"] is None:
+        return None
+    return {
+        "usage_product_ref": row["usage_product_ref"],
+        "name": row["meter_name"],
+        "unit": row["unit"],
+        "aggregation": row["aggregation"],
+        "formula": row["formula"],
+    }
+
+
+def _digest(cut: Row | None) -> str | None:
+    if cut is None or cut["events_digest"] is None:
+        return None
+    return bytes(cut["events_digest"]).hex()
+
+
+def _step(step: str, how: str, amount: Fraction) -> Answer:
+    return {"step": step, "how": how, **_figure("amount", amount)}
+
+
+def _figure(name: str, value: Fraction) -> Answer:
+    """Show a number, and where its digits never end, also as a fraction."""
+    exact = None if decimal_text(value) is not None else str(value)
+    return {name: _number(value), f"exact_{name}": exact}
+
+
+def _number(value: Fraction) -> msgspec.Raw:
+    """Write a number with all its digits; of those without end, as many as amounts have."""
+    text = decimal_text(value)
+    if text is None:
+        text = decimal_text(Fraction(round_fraction(value, AMOUNT_DIGITS), 10**AMOUNT_DIGITS))
+        assert text is not None, "decimal by construction"
+    return msgspec.Raw(text.encode())
+
+
+def _tier(tier: TierCharge) -> Answer:
+    up_to: Quantity | None = tier.up_to
+    prices: tuple[Price, Price] = (tier.unit_price, tier.flat_fee)
+    return {
+        "up_to": None if up_to is None else _number(Fraction(up_to, ONE)),
+        "quantity": _number(Fraction(tier.quantity, ONE)),
+        "unit_price": _number(Fraction(prices[0], ONE)),
+        "flat_fee": _number(Fraction(prices[1], ONE)),
+        "amount": _number(Fraction(tier.amount, 10**AMOUNT_DIGITS)),
+    }
