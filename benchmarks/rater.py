@@ -42,8 +42,9 @@ from deploy.local.servers import Servers
 from rater.arrivals import Log, Record
 from rater.decoding import decode
 from rater.fold import Accepted
-from rater.memory import Customer, Tenant
+from rater.memory import Customer
 from rater.packing import USAGE_EVENT_COLUMNS, pack_events
+from rater.tenants import Tenant
 
 COPY_ROWS = 20_000
 POLLS = 4

@@ -14,8 +14,10 @@ SELECT customer_ref, shard_key, name, external_id FROM customer
 WHERE tenant_id = $1 AND reference_version > $2;
 
 -- name: list_meters_since
-SELECT usage_product_ref, name, formula FROM meter
-WHERE tenant_id = $1 AND reference_version > $2;
+-- parent_ref: the meter that its events count toward.
+SELECT m.usage_product_ref, m.name, m.formula, p.usage_product_ref AS parent_ref
+FROM meter m LEFT JOIN meter p ON p.tenant_id = m.tenant_id AND p.meter_id = m.parent_meter_id
+WHERE m.tenant_id = $1 AND m.reference_version > $2;
 
 -- name: list_formats_since
 -- A deleted one is news, too.
@@ -64,8 +66,13 @@ WHERE tenant_id = $1
   AND (shard_key, customer_ref) IN (SELECT * FROM unnest($2::integer[], $3::uuid[]));
 
 -- name: find_meters
-SELECT usage_product_ref, name, formula FROM meter
-WHERE tenant_id = $1 AND usage_product_ref = ANY($2::uuid[]);
+-- Meters by their refs, and those that they count toward.
+SELECT DISTINCT m.usage_product_ref, m.name, m.formula, p.usage_product_ref AS parent_ref
+FROM meter named
+JOIN meter_feed f ON f.tenant_id = named.tenant_id AND f.meter_id = named.meter_id
+JOIN meter m ON m.tenant_id = f.tenant_id AND m.meter_id = f.toward_id
+LEFT JOIN meter p ON p.tenant_id = m.tenant_id AND p.meter_id = m.parent_meter_id
+WHERE named.tenant_id = $1 AND named.usage_product_ref = ANY($2::uuid[]);
 
 -- name: find_log
 -- The identity and the partitions of the topic of usage events.

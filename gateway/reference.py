@@ -298,7 +298,8 @@ def _keep_meters(tenant: Tenant, rows: Iterable[asyncpg.Record]) -> None:
         if row["formula"] is not None:
             formula = parse_formula(row["formula"])
             tenant.computed.add(ref)
-        tenant.meters[ref] = Meter(name, formula)
+        parent = row["parent_ref"]
+        tenant.meters[ref] = Meter(name, formula, None if parent is None else str(parent))
 
 
 def _keep_formats(tenant: Tenant, rows: Iterable[asyncpg.Record]) -> None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.coverage import Coverages
+from gateway.coverage import Coverage, Coverages, covering
 from gateway.formats.known import KnownFormat
 from gateway.names import Names, exact
 from schemas.event_ref import TIMESTAMP_MIN_MICROS
@@ -25,10 +25,15 @@ class Customer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Meter(msgspec.Struct, frozen=True, gc=False):
-    """A meter. name_json: the name as JSON text. formula: makes an event's billable quantity."""
+    """A meter.
+
+    name_json: the name as JSON text. formula: makes an event's billable quantity. parent: the ref
+    of the meter that its events count toward.
+    """
 
     name_json: str
     formula: Formula | None = None
+    parent: str | None = None
 
 
 class TenantSettings(msgspec.Struct, frozen=True):
@@ -63,6 +68,23 @@ class Tenant(msgspec.Struct):
     coverages: Coverages = msgspec.field(default_factory=dict)
     settings: TenantSettings = TenantSettings()
     archived_until: int = TIMESTAMP_MIN_MICROS
+
+    def covering(
+        self, customer_ref: str, meter_ref: str, occurred_at_micros: int
+    ) -> tuple[Coverage, str] | None:
+        """Return what covers a use of a meter, and the ref of its document.
+
+        It counts toward the meters above it, too: the oldest contract that prices one of them.
+        """
+        found = covering(self.coverages, (customer_ref, meter_ref), occurred_at_micros)
+        meter = self.meters.get(meter_ref)
+        while meter is not None and meter.parent is not None:
+            use = (customer_ref, meter.parent)
+            above = covering(self.coverages, use, occurred_at_micros)
+            if above is not None and (found is None or above[0].place < found[0].place):
+                found = above
+            meter = self.meters.get(meter.parent)
+        return found
 
     def earliest(self, now_micros: int) -> int:
         """Return the first instant, microseconds since 1970, of which an event is taken now."""

@@ -252,7 +252,7 @@ async def ordered_charges(
             product.shard_key,
             customer_id,
             *refs,
-            [line.meter_id],
+            list(line.feeds),
         )
         for row in days:
             for instant in (row["day"], row["day"] + _DAY - _MICRO):

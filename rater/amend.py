@@ -11,13 +11,14 @@ import msgspec
 
 from rater.arrivals import DETAIL_LENGTH_MAX, AmendmentArrival, DeadLetter
 from rater.fold import Accepted, Moves, unknown_name
-from rater.memory import Charge, Customer, Line, Memory
+from rater.memory import Charge, Customer, Fed, Memory
 from rater.shares import Shares
 from rater.too_late import ARCHIVED
 from rater.waiting import NEVER, STEM_MASK, Pending, Waiting, meanings, stem
 from schemas.aggregation import Use
 from schemas.amendment import Amendment
 from schemas.errors import InvalidUsageEvent
+from schemas.meter_feed import times
 from schemas.money import ONE, Quantity
 from schemas.retrying import Origin
 
@@ -258,28 +259,33 @@ class _Amending:
         else:
             self._known.applied.add(origin)
             self._touched.setdefault(event.ref, (event, event.is_unrated))
-            lines = customer.lines.get(event.meter_id, ())
-            left = self._move(event, lines, -1)
+            fed = customer.fed_by(event.meter_id)
+            left = self._move(event, fed, -1)
             _change(event, amendment)
-            joined = self._move(event, lines, 1)
+            joined = self._move(event, fed, 1)
             event.is_unrated = not (joined or event.is_deleted)
             version = Version(msgspec.structs.replace(event), arrival, left + joined)
             self._outcome.versions.append(version)
 
-    def _move(self, event: EventNow, lines: Sequence[Line], sign: int) -> list[Charge]:
+    def _move(self, event: EventNow, fed: Sequence[Fed], sign: int) -> list[Charge]:
         """Add an event to the charges of the lines that cover it, or take it out of them."""
+        moved: list[Charge] = []
         if event.is_deleted:
-            return []
+            return moved
         billable = self._billable(event)
-        use = Use(event.occurred_at_micros, event.ref, billable)
-        others = [line for line in lines if not line.is_plain]
-        moved = self._outcome.shares.move(others, use, event.additional_data, sign)
-        for line in lines:
-            charge = None
-            if line.is_plain:
-                charge = line.charge_at(event.occurred_at_micros, event.additional_data)
+        for one in fed:
+            quantity = times(billable, one.factor)
+            use = Use(event.occurred_at_micros, event.ref, quantity)
+            moved += self._outcome.shares.move(one.others, use, event.additional_data, sign)
+            moved += self._move_plain(event, one, quantity, sign)
+        return moved
+
+    def _move_plain(self, event: EventNow, fed: Fed, counted: int, sign: int) -> list[Charge]:
+        moved: list[Charge] = []
+        for line in fed.plain:
+            charge = line.charge_at(event.occurred_at_micros, event.additional_data)
             if charge is not None:
-                quantity = ONE if line.is_count else billable
+                quantity = times(ONE, fed.factor) if line.is_count else counted
                 total = self._outcome.totals.setdefault(charge, [0, 0])
                 total[0] += sign * quantity
                 total[1] += sign

@@ -17,7 +17,7 @@ from rater.aggregates import ordered_charges, save_shares
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
 from rater.fold import Moves, add_usage
 from rater.late import mark_late
-from rater.memory import Charge, Customer, Line, micros
+from rater.memory import Charge, Customer, Fed, Line, fed_lines, micros
 from rater.metrics import BACKFILLED_EVENTS, LATE_EVENTS
 from rater.owner import Owner
 from rater.repository import Fenced, queries
@@ -28,7 +28,8 @@ from rater.tasks import Task
 from runtime.crashpoints import crashpoint
 from schemas.aggregation import Use
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index
-from schemas.money import QUANTITY_DIGITS, Quantity, decimal_to_scaled
+from schemas.meter_feed import times
+from schemas.money import ONE, QUANTITY_DIGITS, Quantity, decimal_to_scaled
 
 _TIMESTAMP_MAX_MICROS: Final = 10**16
 """November 2286: within the months that refs can tell apart, and after every event."""
@@ -47,7 +48,7 @@ async def step(owner: Owner, task: Task) -> None:
     async with owner.step() as connection:
         low, high = ref_span(lines)
         span = (task.shard_key, task.cursor or REF_MIN, low, high, page_length)
-        wants_data = any(line.has_cells or line.unique_key or line.formula for line in lines)
+        wants_data = any(line.has_cells or line.unique_key or is_computed(line) for line in lines)
         page = await connection.fetch(queries.page_of_events, *span, wants_data)
         totals, moves, shares, covered = add_past(page, lines, task)
         is_last = len(page) < page_length
@@ -100,9 +101,7 @@ def add_past(
     page: events as they count now. What is below the task's end was amended below it, too: the
     loop ends a customer's back-fills before it amends an event of theirs.
     """
-    by_meter: dict[int | None, list[Line]] = {}
-    for line in lines:
-        by_meter.setdefault(line.meter_id, []).append(line)
+    by_meter: dict[int, tuple[Fed, ...]] = {}
     totals: dict[Charge, list[int]] = {}
     moves: Moves = {}
     shares = Shares.empty()
@@ -112,20 +111,42 @@ def add_past(
             continue
         if row["kind"] == "DELETE":
             continue
-        if (priced := by_meter.get(row["meter_id"])) is None:
+        meter_id = row["meter_id"]
+        if (fed := by_meter.get(meter_id)) is None:
+            fed = by_meter[meter_id] = fed_lines(lines, meter_id)
+        if not fed:
             continue
-        data = row["additional_data"]
-        quantity = Quantity(decimal_to_scaled(row["quantity"], QUANTITY_DIGITS))
-        if priced[0].formula is not None:
-            quantity = priced[0].formula.billable(quantity, data)
-        use = Use(micros(row["occurred_at"]), row["event_ref"].int, quantity)
-        plain = [line for line in priced if line.is_plain]
-        added = [line for line in priced if not line.is_plain and not is_ordered(line)]
-        is_rated = add_usage(totals, moves, plain, use.at, use.ref, quantity, data)
-        is_rated |= bool(shares.add(added, use, data))
-        if is_rated or any(line.charge_at(use.at, data) for line in priced if is_ordered(line)):
+        if _add_event(fed, row, totals, moves, shares):
             covered.append(row["event_ref"])
     return totals, moves, shares, covered
+
+
+def _add_event(
+    fed: Sequence[Fed],
+    row: asyncpg.Record,
+    totals: dict[Charge, list[int]],
+    moves: Moves,
+    shares: Shares,
+) -> bool:
+    """Add one event to the lines that its meter feeds; say whether one of them covers it."""
+    data = row["additional_data"]
+    quantity = Quantity(decimal_to_scaled(row["quantity"], QUANTITY_DIGITS))
+    formula = (*fed[0].plain, *fed[0].others)[0].feeds[row["meter_id"]].formula
+    if formula is not None:
+        quantity = formula.billable(quantity, data)
+    is_rated = False
+    for one in fed:
+        use = Use(micros(row["occurred_at"]), row["event_ref"].int, times(quantity, one.factor))
+        is_rated |= add_usage(totals, moves, one.plain, *use, data, times(ONE, one.factor))
+        is_rated |= bool(shares.add([o for o in one.others if not is_ordered(o)], use, data))
+        ordered = (line for line in one.others if is_ordered(line))
+        is_rated |= any(line.charge_at(use.at, data) is not None for line in ordered)
+    return is_rated
+
+
+def is_computed(line: Line) -> bool:
+    """Tell whether a formula makes the billable quantity of events that count in a line."""
+    return any(feed.formula is not None for feed in line.feeds.values())
 
 
 def ref_span(lines: Sequence[Line]) -> tuple[UUID, UUID]:

@@ -6,7 +6,7 @@ one that stores a cut's digests tells the invoicer of it. Who dies in between be
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,9 @@ from rater.repository import queries
 from runtime.crashpoints import crashpoint
 from runtime.postgres import Connection
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index
+from schemas.meter_feed import Feed
 from schemas.topics import BILLING_PERIODS
-from schemas.usage_csv import HEADER, usage_row
+from schemas.usage_csv import HEADER, fed_quantity, usage_row
 
 _REF_MIN = UUID(int=0)
 _MOMENT = timedelta(microseconds=1)
@@ -34,7 +35,8 @@ Key = tuple[int, UUID, int]
 class OpenCut(msgspec.Struct):
     """A cut whose lists are being read.
 
-    lines: with the meter that feeds each. hashes: by meter, over what was read so far.
+    lines: with the meter that each prices. hashes: by that meter, over what was read so far.
+    feeds: of events of other meters, the meters whose lines they count in, and how.
     after: the last event read. low, high: the bounds, exclusive, of the refs of its own months.
     """
 
@@ -44,6 +46,7 @@ class OpenCut(msgspec.Struct):
     high: UUID
     lines: list[tuple[UUID, int]]
     hashes: dict[int, Any]
+    feeds: dict[int, list[tuple[int, Feed]]]
     after: UUID = _REF_MIN
 
     @classmethod
@@ -58,6 +61,7 @@ class OpenCut(msgspec.Struct):
             high=month_bounds(last)[1],
             lines=[],
             hashes={},
+            feeds={},
         )
 
     def add_line(self, contract_line_ref: UUID, meter_id: int) -> None:
@@ -94,9 +98,15 @@ class Digesting:
         texts: list[dict[int, list[str]]] = [{meter: [] for meter in c.hashes} for c in self._open]
         for place, ref, ref_text, meter, occurred_at, quantity, data, counts in rows:
             seen[place] += 1
-            self._open[place].after = ref
-            if counts and (text := texts[place].get(meter)) is not None:
+            cut = self._open[place]
+            cut.after = ref
+            if not counts:
+                continue
+            if (text := texts[place].get(meter)) is not None:
                 text.append(usage_row(ref_text, occurred_at, quantity, data))
+            for toward, feed in cut.feeds.get(meter, ()):
+                counted = fed_quantity(feed, quantity, data)
+                texts[place][toward].append(usage_row(ref_text, occurred_at, counted, data))
         for cut, by_meter in zip(self._open, texts, strict=True):
             for meter, text in by_meter.items():
                 cut.hashes[meter].update("".join(text).encode())
@@ -116,7 +126,25 @@ async def open_cuts(owner: Owner) -> list[OpenCut]:
         for line in await connection.fetch(queries.load_digested_lines, *columns):
             key = (line["shard_key"], line["period_ref"], line["cut_number"])
             cuts[key].add_line(line["contract_line_ref"], line["meter_id"])
+        await _load_feeds(connection, cuts.values())
     return list(cuts.values())
+
+
+async def _load_feeds(connection: Connection, cuts: Iterable[OpenCut]) -> None:
+    """Learn the other meters whose events count in the lines of cuts."""
+    wanted = {(cut.row["tenant_id"], meter) for cut in cuts for meter in cut.hashes}
+    if not wanted:
+        return
+    columns = [list(column) for column in zip(*wanted, strict=True)]
+    feeds: dict[int, list[tuple[int, Feed]]] = {}
+    for row in await connection.fetch(queries.load_feeds, *columns):
+        if row["meter_id"] != row["toward_id"]:
+            feed = Feed.of(row["factor"], row["formula"])
+            feeds.setdefault(row["toward_id"], []).append((row["meter_id"], feed))
+    for cut in cuts:
+        for toward in cut.hashes:
+            for meter, feed in feeds.get(toward, ()):
+                cut.feeds.setdefault(meter, []).append((toward, feed))
 
 
 async def read_page(

@@ -4,7 +4,6 @@ from rater.fold import Moves
 from rater.memory import Charge
 from rater.period_events import uses_of
 from runtime.postgres import Connection
-from schemas.money import ONE
 from schemas.pricing.event_fees import FeeTally, is_ordered, moved
 
 
@@ -32,6 +31,5 @@ async def _count_again(connection: Connection, charge: Charge) -> FeeTally:
     """Count all events of a charge in their order."""
     tally = FeeTally.start(charge.price)
     async for use in uses_of(connection, charge):
-        quantity = ONE if charge.line.is_count else use.quantity
-        tally.count(charge.price, (use.at, use.ref), quantity)
+        tally.count(charge.price, (use.at, use.ref), use.quantity)
     return tally

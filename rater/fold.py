@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import msgspec
 
 from rater.arrivals import DETAIL_LENGTH_MAX, Arrival, DeadLetter
-from rater.memory import Charge, Customer, Line, Memory, Tenant
+from rater.memory import Charge, Customer, Fed, Line, Memory
 from rater.shares import Shares
+from rater.tenants import Tenant
 from schemas.aggregation import Use
 from schemas.errors import InvalidUsageEvent
+from schemas.meter_feed import times
 from schemas.meter_formula import Formula
 from schemas.money import ONE, Quantity
 from schemas.pricing.event_fees import Move
@@ -86,7 +88,7 @@ def fold(arrivals: Sequence[Arrival], memory: Memory, known: dict[int, int]) -> 
             ref = ref if ref in known else arrival.alias
             _count_repeat(folded, Conflict(ref, arrival, customer), known[ref])
             continue
-        meter, lines, others = measured
+        meter, lines, rest = measured
         formula = meter.formula
         quantity = event.quantity if formula is None else _billable(folded, formula, arrival)
         if quantity is None:
@@ -104,9 +106,8 @@ def fold(arrivals: Sequence[Arrival], memory: Memory, known: dict[int, int]) -> 
             quantity,
             event.additional_data,
         )
-        if others:
-            use = Use(event.occurred_at_micros, arrival.ref, quantity)
-            is_rated |= bool(folded.shares.add(others, use, event.additional_data))
+        if rest:
+            is_rated |= _feed(folded, rest, arrival, quantity)
         if not is_rated:
             folded.unrated.append(accepted)
     return folded
@@ -130,6 +131,21 @@ def _billable(folded: Folded, formula: Formula, arrival: Arrival) -> Quantity | 
         return None
 
 
+def _feed(folded: Folded, rest: Sequence[Fed], arrival: Arrival, quantity: Quantity) -> bool:
+    """Add one event to lines that don't just take its quantity; say whether one covers it."""
+    event = arrival.event
+    data = event.additional_data
+    is_rated = False
+    for fed in rest:
+        use = Use(event.occurred_at_micros, arrival.ref, times(quantity, fed.factor))
+        if fed.others:
+            is_rated |= bool(folded.shares.add(fed.others, use, data))
+        if fed.plain:
+            one = times(ONE, fed.factor)
+            is_rated |= add_usage(folded.totals, folded.moves, fed.plain, *use, data, one)
+    return is_rated
+
+
 def _is_of(tenant: Tenant, tenant_ref: str | None, sole: Tenant | None) -> bool:
     """Tell whether a record speaks of this tenant, by name or because there is no other."""
     if tenant_ref is not None:
@@ -145,11 +161,12 @@ def add_usage(
     ref: int,
     quantity: int,
     data: str | None,
+    one: int = ONE,
 ) -> bool:
     """Add one event to every line that covers its instant; say whether there is one.
 
     totals: for each charge, what is added to its quantity and to its count of events.
-    moves: of charges that are priced by single events.
+    moves: of charges that are priced by single events. one: what it adds where events are counted.
     """
     is_rated = False
     for line in lines:
@@ -157,7 +174,7 @@ def add_usage(
         if charge is None:
             continue
         is_rated = True
-        added = ONE if line.is_count else quantity
+        added = one if line.is_count else quantity
         total = totals.get(charge)
         if total is None:
             totals[charge] = [added, 1]

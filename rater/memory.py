@@ -4,14 +4,17 @@ Pure data. `reference.py` fills it from Postgres; `fold.py` reads it. The totals
 that the owner of the partition committed last, and hold while nobody else moves the partition.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from uuid import UUID
 
 import msgspec
 
+from rater.tenants import Tenant
 from schemas.aggregation import PLAIN, Last
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, derived_ref, month_index
+from schemas.meter_feed import OWN, WHOLE, Feed
 from schemas.meter_formula import Formula
 from schemas.money import Amount, Quantity
 from schemas.periods import BillingTerms, Period, first_instant, period_at
@@ -28,37 +31,6 @@ def micros(instant: datetime) -> int:
     """Return the microseconds since 1970 of an aware instant, exactly."""
     delta = instant - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-class Tenant(msgspec.Struct, frozen=True):
-    """A tenant, and the 5 bits that it has in refs.
-
-    age_micros_max: how old an event may be when it comes, None for any age; age_since_micros: when
-    that was chosen, microseconds since 1970.
-    """
-
-    tenant_id: int
-    tenant_ref: str
-    bits: int
-    age_micros_max: int | None = None
-    age_since_micros: int = 0
-
-
-class Archived(msgspec.Struct, frozen=True):
-    """What has left the database, for all tenants.
-
-    below: the first month that has not, as refs count months. until: the end of the months before,
-    and of every billing period that reaches into them, microseconds since 1970: nothing before is
-    taken, as nobody could prove a total of it.
-    """
-
-    below: int = 0
-    until: int = 0
-
-    @classmethod
-    def of(cls, below: int, until: datetime) -> "Archived":
-        """Build from the columns of `rater_partition`."""
-        return cls(below, micros(until)) if below else cls()
 
 
 class Meter(msgspec.Struct, frozen=True):
@@ -157,28 +129,15 @@ class Line:
 
     meter_id: None where no events feed it. aggregation: how its meter adds up; unique_key: of a
     UNIQUE one, the key. is_count: an event adds one, whatever its quantity. is_plain: a total is
-    nothing but what its events add. formula: as Meter has it.
+    nothing but what its events add. feeds: how events count in it, by their meters.
     charge: that of the period [start, end) looked for last, which is mostly the next one too; a
     line with cells has more than one of a period, and none is looked for last.
     has_cells, has_fees: the line's price is one of cells, of single events.
     """
 
     __slots__ = (
-        "aggregation",
-        "charge",
-        "charges",
-        "end",
-        "formula",
-        "has_cells",
-        "has_fees",
-        "is_count",
-        "is_plain",
-        "meter_id",
-        "price",
-        "pricing_line_id",
-        "product",
-        "ref",
-        "start",
+        *("aggregation", "charge", "charges", "end", "feeds", "has_cells", "has_fees", "is_count"),
+        *("is_plain", "meter_id", "price", "pricing_line_id", "product", "ref", "start"),
         "unique_key",
     )
 
@@ -192,14 +151,14 @@ class Line:
         price: LinePrice,
         aggregation: str = "SUM",
         unique_key: str | None = None,
-        formula: Formula | None = None,
+        feeds: Mapping[int, Feed] | None = None,
     ) -> None:
         self.ref = ref
         self.product = product
         self.meter_id = meter_id
         self.aggregation = aggregation
         self.unique_key = unique_key
-        self.formula = formula
+        self.feeds = ({} if meter_id is None else {meter_id: OWN}) if feeds is None else feeds
         self.is_count = aggregation == "COUNT"
         self.is_plain = aggregation in PLAIN
         self.pricing_line_id = pricing_line_id
@@ -283,18 +242,43 @@ class NewTotal(msgspec.Struct, gc=False):
     last: Last | None = None
 
 
-#: A meter, the plain lines that price it for a customer, and the others, mostly none.
-Measured = tuple[Meter, tuple[Line, ...], tuple[Line, ...]]
+class Fed(msgspec.Struct, frozen=True):
+    """Lines that a meter's events count in, by one factor. others: those that are not plain."""
+
+    factor: Fraction
+    plain: tuple[Line, ...]
+    others: tuple[Line, ...]
+
+
+def fed_lines(lines: Iterable[Line], meter_id: int) -> tuple[Fed, ...]:
+    """Return the lines that a meter's events count in, those of factor 1 first."""
+    by_factor: dict[Fraction, list[Line]] = {}
+    for line in lines:
+        if (feed := line.feeds.get(meter_id)) is not None:
+            by_factor.setdefault(feed.factor, []).append(line)
+    return tuple(
+        Fed(
+            factor,
+            tuple(line for line in own if line.is_plain),
+            tuple(line for line in own if not line.is_plain),
+        )
+        for factor, own in sorted(by_factor.items(), key=lambda item: item[0] != WHOLE)
+    )
+
+
+#: A meter, the plain lines that take its events as they are, and all others, mostly none.
+Measured = tuple[Meter, tuple[Line, ...], tuple[Fed, ...]]
 
 
 class Customer:
     """A customer and the lines that price each meter, over all contracts.
 
-    measured: by the meter's ref, what `Memory.measured` has found. packed: for `packing`.
+    measured: by the meter's ref, what `Memory.measured` has found; fed: by its id, what `fed_by`
+    has. packed: for `packing`.
     """
 
     __slots__ = (
-        *("customer_id", "customer_ref", "last_poll", "lines"),
+        *("customer_id", "customer_ref", "fed", "last_poll", "lines"),
         *("measured", "packed", "shard_key", "tenant"),
     )
 
@@ -313,15 +297,27 @@ class Customer:
         self.tenant = tenant
         self.last_poll = 0
         self.measured: dict[str, Measured] = {}
+        self.fed: dict[int, tuple[Fed, ...]] = {}
         self.packed = b""
         self.lines: dict[int, tuple[Line, ...]] = {}
         for line in lines:
             if line.meter_id is not None and is_usage(line.price):
                 self.lines[line.meter_id] = (*self.lines.get(line.meter_id, ()), line)
 
+    def all_lines(self) -> list[Line]:
+        """Return the lines that price a meter."""
+        return [line for lines in self.lines.values() for line in lines]
+
+    def fed_by(self, meter_id: int) -> tuple[Fed, ...]:
+        """Return the lines that a meter's events count in."""
+        found = self.fed.get(meter_id)
+        if found is None:
+            found = self.fed[meter_id] = fed_lines(self.all_lines(), meter_id)
+        return found
+
     def charge_count(self) -> int:
         """Return how many charges are in memory."""
-        return sum(len(line.charges) for lines in self.lines.values() for line in lines)
+        return sum(len(line.charges) for line in self.all_lines())
 
 
 class Memory:
@@ -332,6 +328,8 @@ class Memory:
         self.meters: dict[str, Meter] = {}
         #: Formulas by the meter's id, None for a meter without one.
         self.formulas: dict[int, Formula | None] = {}
+        #: How events count in a line, by the meter that the line prices and by their own.
+        self.feeds: dict[int, dict[int, Feed]] = {}
         self.customers: dict[str, Customer] = {}
         self.poll_number = 0
         self._charges_max = charges_max
@@ -347,10 +345,11 @@ class Memory:
         meter = self.meters.get(usage_product_ref)
         if meter is None or meter.tenant_id != customer.tenant.tenant_id:
             return None
-        lines = customer.lines.get(meter.meter_id, ())
-        plain = tuple(line for line in lines if line.is_plain)
-        others = tuple(line for line in lines if not line.is_plain)
-        found = (meter, plain, others)
+        fed = customer.fed_by(meter.meter_id)
+        plain: tuple[Line, ...] = ()
+        if fed and fed[0].factor == WHOLE:
+            plain, fed = fed[0].plain, (Fed(WHOLE, (), fed[0].others), *fed[1:])
+        found = (meter, plain, tuple(one for one in fed if one.plain or one.others))
         customer.measured[usage_product_ref] = found
         return found
 

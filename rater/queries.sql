@@ -107,14 +107,15 @@ DELETE FROM charge WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]);
 DELETE FROM billing_period WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]);
 
 -- name: ended_meters
--- The meters that were priced by what a contract's version has ended, and from which day that is.
-SELECT pl.meter_id, p.timezone, min(s.from_date) AS from_date
+-- The meters whose events counted in what a contract's version has ended, and from which day that is.
+SELECT f.meter_id, p.timezone, min(s.from_date) AS from_date
 FROM contract_succession s
 JOIN contract_product p USING (shard_key, contract_product_ref)
 JOIN contract_line l USING (shard_key, contract_product_ref)
 JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
-WHERE s.shard_key = $1 AND s.contract_ref = $2 AND s.version = $3 AND pl.meter_id IS NOT NULL
-GROUP BY pl.meter_id, p.timezone;
+JOIN meter_feed f ON f.tenant_id = pl.tenant_id AND f.toward_id = pl.meter_id
+WHERE s.shard_key = $1 AND s.contract_ref = $2 AND s.version = $3
+GROUP BY f.meter_id, p.timezone;
 
 -- name: add_unrated
 -- Events that no line covers any more; returns how many were rated before.
@@ -140,8 +141,19 @@ SELECT tenant_id, tenant_ref::text AS tenant_ref, age_days_max, updated_at
 FROM tenant LEFT JOIN tenant_setting USING (tenant_id);
 
 -- name: load_meters
-SELECT usage_product_ref::text AS usage_product_ref, meter_id, tenant_id, formula
-FROM meter WHERE usage_product_ref = ANY ($1::uuid[]);
+-- toward, factors: the meters in whose lines its events count.
+SELECT m.usage_product_ref::text AS usage_product_ref, m.meter_id, m.tenant_id, m.formula,
+       array_agg(f.toward_id) AS toward, array_agg(f.factor) AS factors
+FROM meter m JOIN meter_feed f USING (tenant_id, meter_id)
+WHERE m.usage_product_ref = ANY ($1::uuid[])
+GROUP BY m.tenant_id, m.meter_id;
+
+-- name: load_feeds
+-- The meters whose events count in lines of these.
+SELECT f.toward_id, f.meter_id, f.factor, m.formula
+FROM unnest($1::integer[], $2::integer[]) AS wanted (tenant_id, meter_id)
+JOIN meter_feed f ON (f.tenant_id, f.toward_id) = (wanted.tenant_id, wanted.meter_id)
+JOIN meter m ON (m.tenant_id, m.meter_id) = (f.tenant_id, f.meter_id);
 
 -- name: load_formulas
 SELECT meter_id, formula FROM meter WHERE meter_id = ANY ($1::integer[]);
@@ -154,11 +166,11 @@ JOIN customer c USING (shard_key, customer_ref);
 -- name: load_contracts
 -- The products of contracts, each with its lines; a product without lines is one row. What an edit
 -- has replaced from its first day on is left out; what is being back-filled is not.
-SELECT c.customer_id, c.contract_ref, c.closing, p.shard_key, p.contract_product_ref,
+SELECT c.tenant_id, c.customer_id, c.contract_ref, c.closing, p.shard_key, p.contract_product_ref,
        p.billing_start_date, p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day,
        p.payment_time, p.timezone, p.version, p.since_date, p.until_date,
        p.is_pending, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
-       pl.price::text AS price, m.aggregation, m.unique_key, m.formula
+       pl.price::text AS price, m.aggregation, m.unique_key
 FROM unnest($1::integer[], $2::integer[]) AS wanted (shard_key, customer_id)
 JOIN contract c USING (shard_key, customer_id)
 JOIN contract_product p USING (shard_key, contract_ref)
@@ -261,7 +273,7 @@ CROSS JOIN LATERAL (
 ORDER BY c.cell;
 
 -- name: events_of_period
--- The events of a customer's meter between two instants, in their order, as they count now: those
+-- The events of a customer's meters between two instants, in their order, as they count now: those
 -- whose refs are of these months, and those that were moved there. What a back-fill of the
 -- contract's version $9 has yet to rate is left out. $8: whether their additional data matters.
 WITH waiting AS MATERIALIZED (
@@ -272,22 +284,23 @@ WITH waiting AS MATERIALIZED (
 own AS MATERIALIZED (
     SELECT customer_id FROM contract WHERE shard_key = $1 AND contract_ref = $2
 )
-SELECT u.event_ref, coalesce(v.occurred_at, u.occurred_at) AS occurred_at,
+SELECT u.event_ref, u.meter_id, coalesce(v.occurred_at, u.occurred_at) AS occurred_at,
        coalesce(v.quantity, u.quantity) AS quantity,
        CASE WHEN v.kind IS NULL THEN u.additional_data ELSE v.additional_data END
        AS additional_data
 FROM (
-    SELECT event_ref, occurred_at, rated_at, quantity,
+    SELECT event_ref, meter_id, occurred_at, rated_at, quantity,
            CASE WHEN $8 THEN additional_data END AS additional_data
     FROM usage_event
-    WHERE shard_key = $1 AND event_ref >= $6 AND event_ref < $7 AND meter_id = $3
+    WHERE shard_key = $1 AND event_ref >= $6 AND event_ref < $7 AND meter_id = ANY ($3::integer[])
       AND customer_id = (SELECT customer_id FROM own)
     UNION ALL
-    SELECT first.event_ref, first.occurred_at, first.rated_at, first.quantity,
+    SELECT first.event_ref, first.meter_id, first.occurred_at, first.rated_at, first.quantity,
            CASE WHEN $8 THEN first.additional_data END
     FROM (
         SELECT DISTINCT event_ref FROM usage_event_version
-        WHERE shard_key = $1 AND customer_id = (SELECT customer_id FROM own) AND meter_id = $3
+        WHERE shard_key = $1 AND customer_id = (SELECT customer_id FROM own)
+          AND meter_id = ANY ($3::integer[])
           AND occurred_at >= $4 AND occurred_at < $5 AND (event_ref < $6 OR event_ref >= $7)
     ) moved
     CROSS JOIN LATERAL (
@@ -305,7 +318,7 @@ WHERE v.kind IS DISTINCT FROM 'DELETE'
   AND NOT EXISTS (
     SELECT FROM waiting
     WHERE u.rated_at < end_offset AND (cursor_ref IS NULL OR u.event_ref > cursor_ref))
-ORDER BY 2, 1;
+ORDER BY 3, 1;
 
 -- name: make_new_charge
 -- Where COPY puts the totals of a transaction.
@@ -601,8 +614,8 @@ SELECT set_config('enable_seqscan', 'off', true);
 
 -- name: find_undigested
 -- Cuts whose lines have no digests yet, with what their events are found by.
-SELECT cut.shard_key, cut.period_ref, cut.cut_number, own.cut_offset, period.contract_product_ref,
-       period.start_at, period.end_at, contract.customer_id,
+SELECT cut.shard_key, cut.period_ref, cut.cut_number, cut.tenant_id, own.cut_offset,
+       period.contract_product_ref, period.start_at, period.end_at, contract.customer_id,
        customer.customer_ref::text AS customer_ref
 FROM undigested_cut cut
 JOIN period_cut own USING (shard_key, period_ref, cut_number)

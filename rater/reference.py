@@ -9,10 +9,12 @@ import asyncpg
 import msgspec
 
 from rater.arrivals import Poll
-from rater.memory import Customer, Line, Memory, Meter, Product, Tenant, micros
+from rater.memory import Customer, Line, Memory, Meter, Product, micros
 from rater.repository import queries
+from rater.tenants import Tenant
 from runtime.postgres import Connection
 from schemas.event_ref import shard_key, tenant_bits
+from schemas.meter_feed import Feed
 from schemas.meter_formula import Formula, parse_formula
 from schemas.periods import BillingTerms
 from schemas.price import LinePrice, from_json
@@ -59,6 +61,22 @@ async def load_meters(source: Source, memory: Memory, refs: Iterable[str]) -> No
         meter = Meter(row["meter_id"], row["tenant_id"], formula_of(row["formula"]))
         memory.meters[row["usage_product_ref"]] = meter
         memory.formulas[meter.meter_id] = meter.formula
+        # A new meter counts toward meters that are priced already; those that were there when the
+        # lines were read don't move any more.
+        for toward, factor in zip(row["toward"], row["factors"], strict=True):
+            if (feeds := memory.feeds.get(toward)) is not None:
+                feeds[meter.meter_id] = Feed.of(factor, row["formula"])
+
+
+async def load_feeds(source: Source, memory: Memory, rows: Iterable[asyncpg.Record]) -> None:
+    """Learn how events count in lines of `load_contracts` whose meters are new to memory."""
+    wanted = {(row["tenant_id"], row["meter_id"]) for row in rows if row["meter_id"] is not None}
+    lacking = [(tenant_id, meter) for tenant_id, meter in wanted if meter not in memory.feeds]
+    if lacking:
+        columns = [list(column) for column in zip(*lacking, strict=True)]
+        for row in await source.fetch(queries.load_feeds, *columns):
+            feed = Feed.of(row["factor"], row["formula"])
+            memory.feeds.setdefault(row["toward_id"], {})[row["meter_id"]] = feed
 
 
 async def load_formulas(source: Source, memory: Memory, meter_ids: Iterable[int]) -> None:
@@ -89,12 +107,14 @@ async def load_customers(source: Source, memory: Memory, refs: Iterable[str]) ->
         [row["customer_id"] for row in rows],
         None,
     )
+    await load_feeds(source, memory, contracts)
     by_customer: dict[int, list[asyncpg.Record]] = {}
     for row in contracts:
         by_customer.setdefault(row["customer_id"], []).append(row)
     for row in rows:
         tenant = tenants[row["tenant_id"]]
-        products = read_products(by_customer.get(row["customer_id"], ()), tenant)
+        contracts_of = by_customer.get(row["customer_id"], ())
+        products = read_products(contracts_of, tenant, memory.feeds)
         memory.add_customer(
             Customer(
                 customer_id=row["customer_id"],
@@ -133,9 +153,14 @@ async def load_products(
 
 
 def read_products(
-    rows: Iterable[asyncpg.Record], tenant: Tenant
+    rows: Iterable[asyncpg.Record],
+    tenant: Tenant,
+    feeds: Mapping[int, Mapping[int, Feed]] | None = None,
 ) -> list[tuple[Product, list[Line]]]:
-    """Build contract products and their lines from the rows of `load_contracts`."""
+    """Build contract products and their lines from the rows of `load_contracts`.
+
+    feeds: as `Memory.feeds`, None where no events are added: totals are known, and cut.
+    """
     products: dict[UUID, tuple[Product, list[Line]]] = {}
     for row in rows:
         ref = row["contract_product_ref"]
@@ -152,7 +177,7 @@ def read_products(
                     price=_price(row["price"]),
                     aggregation=row["aggregation"] or "SUM",
                     unique_key=row["unique_key"],
-                    formula=formula_of(row["formula"]),
+                    feeds=None if feeds is None else feeds.get(row["meter_id"]),
                 )
             )
     return list(products.values())

@@ -12,9 +12,9 @@ import asyncpg
 import msgspec
 
 from rater.amend import Amended
+from rater.archived import Archived
 from rater.arrivals import Log, Poll
 from rater.fold import Accepted, Conflict, Folded
-from rater.memory import Archived
 from rater.packing import USAGE_EVENT_COLUMNS, pack_events
 from runtime.postgres import Connection, Queries
 from schemas.event_ref import shard_key_of

@@ -100,5 +100,5 @@ def _is_uncovered(customer: Customer, row: asyncpg.Record) -> bool:
     if row["customer_id"] != customer.customer_id or row["kind"] == "DELETE":
         return False
     at = micros(row["occurred_at"])
-    lines = customer.lines.get(row["meter_id"], ())
+    lines = [line for fed in customer.fed_by(row["meter_id"]) for line in (*fed.plain, *fed.others)]
     return all(line.product.period_at(at) is None for line in lines)

@@ -7,8 +7,10 @@ under way when the bound was set.
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
+from rater.archived import Archived
 from rater.arrivals import AmendmentArrival, Arrival, DeadLetter, Poll
-from rater.memory import Archived, Memory, Tenant
+from rater.memory import Memory
+from rater.tenants import Tenant
 from schemas.event_ref import month_of
 
 NOTICE_MICROS: Final = 60_000_000

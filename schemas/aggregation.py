@@ -21,7 +21,7 @@ from typing import Final, Literal, NamedTuple, Self, get_args
 
 import msgspec
 
-from schemas.money import ONE, Quantity, round_ratio
+from schemas.money import Quantity, round_ratio
 
 Aggregation = Literal[
     "SUM",
@@ -177,8 +177,3 @@ def _weighted(span: Span, total: Total, use: Use) -> Total:
 
 
 _AFTER: Final = {"LAST": _last, "RUNNING_AVERAGE": _running, "TIME_WEIGHTED": _weighted}
-
-
-def times(quantity: int, factor: int) -> Quantity:
-    """Multiply by a factor in units of 10**-18, to 18 digits, a half away from zero."""
-    return Quantity(quantity if factor == ONE else round_ratio(quantity * factor, ONE))

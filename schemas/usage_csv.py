@@ -5,7 +5,10 @@ The bytes follow from the events alone, so whoever has them can compute the dige
 
     event_ref                 in lower case; the rows are in its order
     timestamp                 UTC with six digits after the point: 2026-10-05T12:30:00.000000Z
-    quantity                  in full: no exponent, no trailing zeros, a minus where it is negative
+    quantity                  in full: no exponent, no trailing zeros, a minus where it is negative;
+                              as it was sent, and of an event of another meter that counts toward
+                              the line's, what it counts as there: its billable quantity times the
+                              factor
     additional_report_data    JSON without spaces, keys in the order of their code points, numbers
                               as they were sent; empty without any
 
@@ -18,6 +21,8 @@ from functools import lru_cache
 from typing import Final
 
 from schemas.additional_data import canonical_json
+from schemas.meter_feed import Feed
+from schemas.money import QUANTITY_DIGITS, parse_quantity, scaled_to_text
 
 HEADER: Final = b"event_ref,timestamp,quantity,additional_report_data\n"
 MEDIA_TYPE: Final = "text/csv"
@@ -32,6 +37,11 @@ def usage_row(event_ref: str, occurred_at: datetime, quantity: str, data: str | 
     # "+00:00" is how Python ends an instant in UTC.
     timestamp = occurred_at.isoformat(timespec="microseconds")[:-6]
     return f"{event_ref},{timestamp}Z,{quantity},{'' if data is None else _data_cell(data)}\n"
+
+
+def fed_quantity(feed: Feed, quantity: str, data: str | None) -> str:
+    """Write what an event of another meter counts as, in full."""
+    return scaled_to_text(feed.counted(parse_quantity(quantity), data), QUANTITY_DIGITS)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -76,13 +76,16 @@ def total(
         return _weighted(row, own, events)
     if aggregation == "UNIQUE":
         return Fraction(len(_values(row["unique_key"], own)))
-    quantities = [billable(event) for event in own]
+    if aggregation == "COUNT":
+        return sum((_factor(event) for event in own), Fraction(0))
+    quantities = [counted(event) for event in own]
     return _OF_QUANTITIES[aggregation](quantities) if quantities else Fraction(0)
 
 
-def billable(event: asyncpg.Record) -> Fraction:
-    """Return the quantity that an event is billed by, which its meter's formula makes of it."""
-    return billed_as(Fraction(event["quantity"]), event["additional_data"], event["formula"])
+def counted(event: asyncpg.Record) -> Fraction:
+    """Return what an event counts as in a line: what its own meter's formula makes, by a factor."""
+    quantity = billed_as(Fraction(event["quantity"]), event["additional_data"], event["formula"])
+    return rounded(quantity * Fraction(event["factor"]), _DIGITS)
 
 
 def billed_as(quantity: Fraction, data: str | None, formula: str | None) -> Fraction:
@@ -90,6 +93,11 @@ def billed_as(quantity: Fraction, data: str | None, formula: str | None) -> Frac
     if formula is None:
         return quantity
     return rounded(evaluate(formula, EventNames(quantity, data)), _DIGITS)
+
+
+def _factor(event: asyncpg.Record) -> Fraction:
+    """Return what an event counts as where events are counted."""
+    return rounded(Fraction(event["factor"]), _DIGITS)
 
 
 def _average(quantities: Sequence[Fraction]) -> Fraction:
@@ -135,10 +143,10 @@ def _weighted(
     start: datetime = row["start_at"]
     end: datetime = row["end_at"]
     earlier = [e for e in events if row["in_force_at"] <= e["occurred_at"] < start]
-    value = billable(earlier[-1]) if earlier else Fraction(0)
+    value = counted(earlier[-1]) if earlier else Fraction(0)
     area, since = Fraction(0), start
     for event in own:
         area += value * ((event["occurred_at"] - since) // _MICROSECOND)
-        value, since = billable(event), event["occurred_at"]
+        value, since = counted(event), event["occurred_at"]
     area += value * ((end - since) // _MICROSECOND)
     return area / int((end - start) // _MICROSECOND)

@@ -24,7 +24,7 @@ stored AS (
     GROUP BY 1, 2, 3, 4, 5
 )
 SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregation,
-       meter.unique_key, meter.formula, contract_line_ref, period_ref, start_at, end_at,
+       meter.unique_key, contract_line_ref, period_ref, start_at, end_at,
        billing_start_date::timestamp AT TIME ZONE timezone AS in_force_at,
        coalesce(cut_number, 0) AS cut_number,
        coalesce(rated_before, 9223372036854775807) AS rated_before,
@@ -37,24 +37,30 @@ JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
 JOIN meter ON meter.meter_id = price.meter_id
 LEFT JOIN stored USING (shard_key, period_ref, contract_line_ref)
 WHERE ($1::integer IS NULL OR period.tenant_id = $1)
-  AND (meter.aggregation NOT IN ('SUM', 'COUNT') OR meter.formula IS NOT NULL)
+  AND (meter.aggregation NOT IN ('SUM', 'COUNT')
+       OR meter.meter_id IN (SELECT meter_id FROM computed_meter))
   AND ($2 OR stored.shard_key IS NOT NULL)
   AND (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
 ORDER BY contract.shard_key, contract.customer_id, meter.meter_id;
 
 -- name: story
--- What the events of a customer's meter were, from which offset until which, in order of time. A
--- deletion is nothing.
-WITH event AS (
-    SELECT event_ref, occurred_at, quantity, additional_data, rated_at
-    FROM usage_event WHERE shard_key = $1 AND customer_id = $2 AND meter_id = $3
+-- What a customer's events that count in lines of a meter were, from which offset until which, in
+-- order of time; each with its own meter's formula, and the factor. A deletion is nothing.
+WITH fed AS MATERIALIZED (
+    SELECT meter_id, factor, formula FROM fed_meter JOIN meter USING (meter_id)
+    WHERE toward_id = $3
+),
+event AS (
+    SELECT event_ref, meter_id, occurred_at, quantity, additional_data, rated_at
+    FROM usage_event
+    WHERE shard_key = $1 AND customer_id = $2 AND meter_id IN (SELECT meter_id FROM fed)
 ),
 version AS (
-    SELECT event_ref, occurred_at, quantity, additional_data, 'FIRST' AS kind, rated_at AS since,
+    SELECT event_ref, meter_id, occurred_at, quantity, additional_data, 'FIRST' AS kind, rated_at AS since,
            -1::bigint AS place
     FROM event
     UNION ALL
-    SELECT event_ref, later.occurred_at, later.quantity, later.additional_data, later.kind,
+    SELECT event_ref, event.meter_id, later.occurred_at, later.quantity, later.additional_data, later.kind,
            greatest(later.rated_at, event.rated_at), later.rated_at
     FROM event JOIN usage_event_version later USING (event_ref)
     WHERE later.shard_key = $1
@@ -64,8 +70,7 @@ told AS (
               OVER (PARTITION BY event_ref ORDER BY place) AS until
     FROM version
 )
-SELECT event_ref, occurred_at, quantity, additional_data, since, until,
-       (SELECT formula FROM meter WHERE meter_id = $3) AS formula
-FROM told
+SELECT event_ref, occurred_at, quantity, additional_data, since, until, formula, factor
+FROM told JOIN fed USING (meter_id)
 WHERE kind <> 'DELETE' AND since < until
 ORDER BY occurred_at, event_ref;

@@ -28,3 +28,25 @@ FROM (
     FROM story
 ) AS own
 WHERE kind <> 'DELETE' AND since < until;
+
+-- name: see_fed
+-- In which meters' lines the events of a meter count, by walking up from it: in its own, and in those
+-- of the meters above it, times the factors on the way.
+CREATE TEMPORARY VIEW fed_meter AS
+WITH RECURSIVE way AS (
+    SELECT meter_id, meter_id AS toward_id, 1::numeric AS factor, parent_meter_id AS next_id,
+           parent_factor AS next_factor, 1 AS steps
+    FROM meter
+    UNION ALL
+    SELECT way.meter_id, above.meter_id, factor * next_factor, above.parent_meter_id,
+           above.parent_factor, steps + 1
+    FROM way JOIN meter above ON above.meter_id = next_id
+    WHERE steps < 100  -- a cycle would never end
+)
+SELECT meter_id, toward_id, trim_scale(factor) AS factor, steps FROM way;
+
+-- name: see_computed
+-- The meters in whose lines events count by formulas.
+CREATE TEMPORARY VIEW computed_meter AS
+SELECT DISTINCT toward_id AS meter_id FROM fed_meter JOIN meter USING (meter_id)
+WHERE formula IS NOT NULL;

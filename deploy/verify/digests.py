@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import asyncpg
 
+from deploy.verify.aggregates import counted
 from deploy.verify.check import Check, Finding, Scope, plural
+from deploy.verify.oracle import exact
 from runtime.postgres import Queries
 
 queries = Queries.beside(__file__, "digests.sql")
@@ -46,7 +48,8 @@ def _row(row: asyncpg.Record) -> bytes:
     data = "" if row["additional_data"] is None else canonical(row["additional_data"])
     if any(mark in data for mark in ',"\r\n'):
         data = '"' + data.replace('"', '""') + '"'
-    return f"{row['event_ref']},{row['timestamp']},{row['quantity']},{data}\n".encode()
+    quantity = exact(counted(row)) if row["is_fed"] else row["quantity"]
+    return f"{row['event_ref']},{row['timestamp']},{quantity},{data}\n".encode()
 
 
 def canonical(text: str) -> str:

@@ -22,10 +22,12 @@ GROUP BY cut.shard_key, period_ref, cut_number, contract_line_ref
 HAVING count(events_digest) < count(*) OR count(DISTINCT events_digest) > 1;
 
 -- name: listed
--- Each cut line with its digest, once an event in it; once without one where it holds none.
+-- Each cut line with its digest, once an event in it; once without one where it holds none. is_fed:
+-- the event is of another meter that counts toward the line's.
 WITH line AS (
     SELECT DISTINCT cut.shard_key, cut.period_ref, cut.cut_number, cut.contract_line_ref,
-           cut.events_digest, contract.customer_id, price.meter_id, start_at, end_at, cut_offset
+           cut.events_digest, contract.customer_id, fed.meter_id, fed.factor,
+           fed.meter_id <> price.meter_id AS is_fed, start_at, end_at, cut_offset
     FROM charge_cut cut
     JOIN period_cut ON (period_cut.shard_key, period_cut.period_ref, period_cut.cut_number)
                      = (cut.shard_key, cut.period_ref, cut.cut_number)
@@ -37,6 +39,7 @@ WITH line AS (
     JOIN contract ON (contract.shard_key, contract.contract_ref)
                    = (product.shard_key, product.contract_ref)
     JOIN pricing_line price ON price.pricing_line_id = cut.pricing_line_id
+    JOIN fed_meter fed ON fed.toward_id = price.meter_id
     WHERE cut.events_digest IS NOT NULL AND ($1::integer IS NULL OR cut.tenant_id = $1)
 ),
 month AS (
@@ -47,7 +50,7 @@ month AS (
 ),
 held AS (
     SELECT month.shard_key, period_ref, cut_number, contract_line_ref, event_ref, occurred_at,
-           quantity, additional_data
+           quantity, additional_data, is_fed, factor, month.meter_id
     FROM month JOIN counted_event event
         ON month.shard_key = event.shard_key AND month.customer_id = event.customer_id
        AND month.meter_id = event.meter_id AND month.month = date_trunc('month', occurred_at)
@@ -57,8 +60,12 @@ held AS (
 SELECT format('line %s of period %s at cut %s', contract_line_ref, period_ref, cut_number) AS name,
        events_digest, event_ref::text AS event_ref,
        to_char(occurred_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS timestamp,
-       trim_scale(quantity)::text AS quantity, additional_data
-FROM line LEFT JOIN held USING (shard_key, period_ref, cut_number, contract_line_ref)
+       trim_scale(quantity)::text AS quantity, additional_data, is_fed, factor, formula
+FROM (
+    SELECT DISTINCT shard_key, period_ref, cut_number, contract_line_ref, events_digest FROM line
+) AS line
+LEFT JOIN held USING (shard_key, period_ref, cut_number, contract_line_ref)
+LEFT JOIN meter USING (meter_id)
 ORDER BY shard_key, period_ref, cut_number, contract_line_ref, events_digest, held.event_ref;
 
 -- name: late_unmarked

@@ -157,8 +157,9 @@ async def _connect(dsn: str) -> asyncpg.Connection:
 
 
 async def see_counted(connection: asyncpg.Connection) -> None:
-    """Give a session the view that several checks fold; it comes after what it is to see."""
-    await connection.execute(queries.see_counted)
+    """Give a session the views that several checks fold; they come after what they are to see."""
+    for view in (queries.see_counted, queries.see_fed, queries.see_computed):
+        await connection.execute(view)
 
 
 async def _refuse_unmigrated(connection: asyncpg.Connection) -> None:

@@ -78,6 +78,12 @@ CHECKS: Final = (
         run=check_periods,
     ),
     Check(
+        name="meter-feeds",
+        sentence="every meter counts toward those above it, times the factors on the way",
+        unit="ways up",
+        run=by_statements(queries.feeds_counted, queries.feeds_broken),
+    ),
+    Check(
         name="months",
         sentence="every event's ref names its month, and none is counted again in the next",
         unit="events",

@@ -238,6 +238,21 @@ FROM alias JOIN usage_event twin
     ON (twin.shard_key, twin.event_ref) = (alias.shard_key, alias.twin_ref)
 WHERE twin.rated_at < alias.rated_at;
 
+-- name: feeds_counted
+SELECT count(*) FROM meter_feed WHERE $1::integer IS NULL OR tenant_id = $1;
+
+-- name: feeds_broken
+-- What is written down of a meter is what walking up from it comes to, and no walk is too long.
+SELECT format('meter %s counts toward meter %s %s, %s is written down', meter_id, toward_id,
+              coalesce('times ' || walked.factor, 'not at all'),
+              coalesce('times ' || trim_scale(feed.factor), 'nothing')) AS witness
+FROM (
+    SELECT tenant_id, meter_id, toward_id, factor, steps FROM fed_meter JOIN meter USING (meter_id)
+) AS walked
+FULL JOIN meter_feed feed USING (tenant_id, meter_id, toward_id)
+WHERE ($1::integer IS NULL OR tenant_id = $1)
+  AND (walked.factor IS DISTINCT FROM feed.factor OR steps > 9);
+
 -- name: periods
 -- Every stored period beside the terms that it is cut from, in order of time.
 SELECT period_ref, period.contract_product_ref, period_index, start_at, end_at, start_date,

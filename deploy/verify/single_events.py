@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from deploy.verify.aggregates import billable
+from deploy.verify.aggregates import counted
 from deploy.verify.check import Check, Finding, Scope
 from deploy.verify.oracle import cell_of, events_amount, exact, read_price
 from runtime.postgres import Queries
@@ -42,7 +42,7 @@ def _judge(finding: Finding, rows: Sequence[asyncpg.Record]) -> None:
     kept = [row for row in rows if row["event_ref"] is None]
     events = [row for row in rows if row["event_ref"] is not None]
     if price.each is not None:
-        amount = events_amount(price, map(billable, events))
+        amount = events_amount(price, map(counted, events))
         held = sum((Fraction(row["amount"]) for row in kept), Fraction(0))
         if held != amount:
             finding.broken(f"{name}: its events cost {exact(amount)} one by one, not {exact(held)}")
@@ -50,7 +50,7 @@ def _judge(finding: Finding, rows: Sequence[asyncpg.Record]) -> None:
     cells: dict[str, list[Fraction]] = {}
     for row in events:
         total = cells.setdefault(cell_of(price, row["additional_data"]), [Fraction(0), Fraction(0)])
-        total[0] += billable(row)
+        total[0] += counted(row)
         total[1] += 1
     stored = {
         row["cell"]: [Fraction(row["quantity"]), Fraction(row["event_count"])] for row in kept

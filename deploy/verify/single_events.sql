@@ -19,9 +19,9 @@ bound AS (
     WHERE NOT $2 AND ($1::integer IS NULL OR tenant_id = $1)
 ),
 line AS (
-    SELECT contract.shard_key, contract.customer_id, price.meter_id, meter.aggregation,
+    SELECT contract.shard_key, contract.customer_id, fed.meter_id, fed.factor, meter.aggregation,
            contract_line_ref, period_ref, cut_number, rated_before, start_at, end_at, price.price,
-           meter.formula
+           own.formula
     FROM bound
     JOIN billing_period period USING (shard_key, period_ref)
     JOIN contract_product product USING (shard_key, contract_product_ref)
@@ -29,6 +29,8 @@ line AS (
     JOIN contract_line line USING (shard_key, contract_product_ref)
     JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
     JOIN meter ON meter.meter_id = price.meter_id
+    JOIN fed_meter fed ON fed.toward_id = price.meter_id
+    JOIN meter own ON own.meter_id = fed.meter_id
     WHERE (price.price ->> 'model' = 'MATRIX' OR price.price ?| ARRAY['fixed_fee',
            'minimum_per_event', 'maximum_per_event', 'included_events'])
       AND (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
@@ -43,14 +45,17 @@ stored AS (
 )
 SELECT format('line %s of period %s%s', contract_line_ref, period_ref,
               CASE WHEN cut_number > 0 THEN ' at cut ' || cut_number ELSE '' END) AS name,
-       price, formula, cell, quantity, event_count, amount, NULL::uuid AS event_ref,
-       NULL::timestamptz AS occurred_at, NULL AS additional_data
-FROM line JOIN stored USING (shard_key, period_ref, contract_line_ref, cut_number)
+       price, NULL AS formula, NULL::numeric AS factor, cell, quantity, event_count, amount,
+       NULL::uuid AS event_ref, NULL::timestamptz AS occurred_at, NULL AS additional_data
+FROM (
+    SELECT DISTINCT shard_key, period_ref, contract_line_ref, cut_number, price FROM line
+) AS line JOIN stored USING (shard_key, period_ref, contract_line_ref, cut_number)
 UNION ALL
 SELECT format('line %s of period %s%s', contract_line_ref, period_ref,
               CASE WHEN cut_number > 0 THEN ' at cut ' || cut_number ELSE '' END),
-       price, formula, '', CASE aggregation WHEN 'COUNT' THEN 1 ELSE quantity END, 1, 0, event_ref,
-       occurred_at, additional_data
+       price, CASE aggregation WHEN 'COUNT' THEN NULL ELSE formula END, factor, '',
+       CASE aggregation WHEN 'COUNT' THEN 1 ELSE quantity END, 1, 0, event_ref, occurred_at,
+       additional_data
 FROM counted_event event
 JOIN line ON line.shard_key = event.shard_key AND line.customer_id = event.customer_id
     AND line.meter_id = event.meter_id AND occurred_at >= start_at AND occurred_at < end_at

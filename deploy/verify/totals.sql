@@ -9,8 +9,8 @@ SELECT count(*) FROM charge_cut WHERE $1::integer IS NULL OR tenant_id = $1;
 
 -- name: totals_broken
 -- $2: true for the charges, false for the cuts. An event is in the total of a line when the
--- line's meter and customer are its own and the period holds its instant; in a cut when it was
--- rated before the cut, too. An event that was amended counts as the version that was its last
+-- line's customer is its own, its meter counts in those of the line's, and the period holds its
+-- instant; in a cut when it was rated before the cut, too. An event that was amended counts as the version that was its last
 -- when the total was made, and not at all when that deleted it. Events meet the lines by month:
 -- every join is by equal values and costs once an event, however many periods a contract has.
 WITH waiting AS (
@@ -29,7 +29,7 @@ bound AS (
     WHERE NOT $2 AND ($1::integer IS NULL OR tenant_id = $1)
 ),
 line AS (
-    SELECT contract.shard_key, contract.customer_id, price.meter_id, meter.aggregation,
+    SELECT contract.shard_key, contract.customer_id, fed.meter_id, fed.factor, meter.aggregation,
            contract_line_ref, period_ref, cut_number, rated_before, start_at, end_at, month
     FROM bound
     JOIN billing_period period USING (shard_key, period_ref)
@@ -38,14 +38,17 @@ line AS (
     JOIN contract_line line USING (shard_key, contract_product_ref)
     JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
     JOIN meter ON meter.meter_id = price.meter_id
+    JOIN fed_meter fed ON fed.toward_id = price.meter_id
     CROSS JOIN generate_series(date_trunc('month', start_at), end_at - interval '1 microsecond',
                                interval '1 month') AS month
     WHERE (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
-      AND meter.aggregation IN ('SUM', 'COUNT') AND meter.formula IS NULL
+      AND meter.aggregation IN ('SUM', 'COUNT')
+      AND meter.meter_id NOT IN (SELECT meter_id FROM computed_meter)
 ),
 fold AS (
     SELECT line.shard_key, period_ref, contract_line_ref, cut_number,
-           CASE min(aggregation) WHEN 'COUNT' THEN count(*) ELSE sum(quantity) END AS quantity,
+           sum(round(CASE aggregation WHEN 'COUNT' THEN 1 ELSE quantity END * factor, 18))
+           AS quantity,
            count(*) AS events
     FROM counted_event event
     JOIN line ON line.shard_key = event.shard_key AND line.customer_id = event.customer_id
@@ -75,7 +78,8 @@ total AS (
     -- A line without a meter has a quantity of its own, which its price names; meters that add up
     -- otherwise than by sums and counts have a check of their own.
     WHERE (price.pricing_line_id IS NULL
-           OR meter.aggregation IN ('SUM', 'COUNT') AND meter.formula IS NULL)
+           OR meter.aggregation IN ('SUM', 'COUNT')
+              AND meter.meter_id NOT IN (SELECT meter_id FROM computed_meter))
       AND (line.contract_line_ref IS NULL
            OR (line.shard_key, product.contract_ref) NOT IN (SELECT * FROM waiting))
     GROUP BY 1, 2, 3, 4
@@ -169,8 +173,8 @@ WHERE ($1::integer IS NULL OR cut.tenant_id = $1)
 SELECT count(*) FROM usage_event WHERE $1::integer IS NULL OR tenant_id = $1;
 
 -- name: rated_uncovered
--- A rated event is in a period of a line that prices its meter; a contract whose past usage is
--- being rated covers what it has rated so far. What was deleted counts as rated and is in none.
+-- A rated event is in a period of a line that it counts in; a contract whose past usage is being
+-- rated covers what it has rated so far. What was deleted counts as rated and is in none.
 WITH last AS (
     SELECT DISTINCT ON (shard_key, event_ref) shard_key, event_ref, kind, occurred_at
     FROM usage_event_version ORDER BY shard_key, event_ref, rated_at DESC
@@ -182,12 +186,13 @@ now AS (
     WHERE kind IS DISTINCT FROM 'DELETE'
 ),
 line AS (
-    SELECT contract.shard_key, contract.customer_id, price.meter_id, start_at, end_at, month
+    SELECT contract.shard_key, contract.customer_id, fed.meter_id, start_at, end_at, month
     FROM billing_period period
     JOIN contract_product product USING (shard_key, contract_product_ref)
     JOIN contract USING (shard_key, contract_ref)
     JOIN contract_line line USING (shard_key, contract_product_ref)
     JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
+    JOIN fed_meter fed ON fed.toward_id = price.meter_id
     CROSS JOIN generate_series(date_trunc('month', start_at), end_at - interval '1 microsecond',
                                interval '1 month') AS month
 )
@@ -205,7 +210,7 @@ WHERE ($1::integer IS NULL OR event.tenant_id = $1)
     WHERE (unrated.shard_key, unrated.event_ref) = (event.shard_key, event.event_ref));
 
 -- name: unrated_candidates
--- Unrated events beside each line that prices their meter and may be in force at their instant;
+-- Unrated events beside each line that they count in and that may be in force at their instant;
 -- days are widened, since a zone's day is judged where periods are computed.
 WITH last AS (
     SELECT DISTINCT ON (shard_key, event_ref) shard_key, event_ref, occurred_at
@@ -227,8 +232,8 @@ JOIN contract_product product
 JOIN contract_line line
     ON (line.shard_key, line.contract_product_ref)
      = (product.shard_key, product.contract_product_ref)
-JOIN pricing_line price
-    ON (price.pricing_line_id, price.meter_id) = (line.pricing_line_id, event.meter_id)
+JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
+JOIN fed_meter fed ON (fed.toward_id, fed.meter_id) = (price.meter_id, event.meter_id)
 WHERE ($1::integer IS NULL OR event.tenant_id = $1)
   AND occurred_at >= billing_start_date - interval '2 days'
   AND (billing_end_date IS NULL OR occurred_at < billing_end_date + interval '3 days')

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway import metrics
 from gateway.answer import Answer
-from gateway.coverage import Coverage, covering
+from gateway.coverage import Coverage
 from gateway.formats.mapping import FormatName, find_mapper
 from gateway.ingest.authentication import Claims
 from gateway.ingest.batching import NO_OFFSET, Batch
@@ -296,7 +296,7 @@ class Ingest:
         self, tenant_id: int, use: tuple[str, str], occurred_at_micros: int
     ) -> tuple[Coverage, str] | None:
         """Return what covers a use (customer, meter) at an instant, and its document's ref."""
-        return covering(self._reference.tenants[tenant_id].coverages, use, occurred_at_micros)
+        return self._reference.tenants[tenant_id].covering(*use, occurred_at_micros)
 
     def partition_of(self, shard_key: int) -> int:
         """Return the partition of a customer."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.coverage import Coverage, covering
+from gateway.coverage import Coverage
 from gateway.ingest.parsing import ParsedEvent, decode_validations
 from gateway.names import Names, folded
 from gateway.tenant import Customer, Tenant
@@ -112,8 +112,7 @@ def _check_document(event: ParsedEvent, validations: str, tenant: Tenant) -> Non
 
 def expected(event: ParsedEvent, tenant: Tenant) -> tuple[Coverage, str] | None:
     """Return the contract product that covers an event, and its document's ref."""
-    use = (event.customer_ref, event.usage_product_ref)
-    return covering(tenant.coverages, use, event.occurred_at_micros)
+    return tenant.covering(event.customer_ref, event.usage_product_ref, event.occurred_at_micros)
 
 
 def knows_refs(event: ParsedEvent, tenant: Tenant) -> bool:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gateway.manage.body import Body
 from gateway.manage.changes import announce
 from gateway.manage.context import queries
+from gateway.manage.meter_relations import lock_meters
 from gateway.manage.overrides import Line, apply, meters_named
 from gateway.manage.parts import PaymentDetails, encode_details
 from gateway.manage.products import check_sellable, select_lines
@@ -259,6 +260,8 @@ async def add_product(
         *(maker.shard_key, product_ref, place.tenant_id, place.contract_ref),
         *(place.position, place.document_group, *terms, place.version, place.since, None),
     )
+    if any(line.get("is_own") for line in lines):
+        await lock_meters(connection, place.tenant_id)  # they may price other meters
     for position, line in enumerate(lines):
         price_version = line["pricing_line_id"]
         if line.get("is_own"):

@@ -6,8 +6,10 @@ event moves its lines' rounded amounts, in the order in which events were rated:
 a period add up to its lines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -26,6 +28,8 @@ from schemas.document_ref import document_ref, event_document_ref
 from schemas.drafting import ProductInput, draft_document
 from schemas.event_drafting import draft_difference
 from schemas.event_ref import shard_key_of
+from schemas.meter_feed import times
+from schemas.money import QUANTITY_DIGITS, Quantity, decimal_to_scaled, scaled_to_decimal
 from schemas.periods import BillingTerms, period_at
 
 Row = asyncpg.Record
@@ -54,14 +58,16 @@ async def find_event_draft(connection: Connection, tenant_id: int, ref: UUID) ->
     due = [Due(row, period) for row, period in covering if period is not None]
     refs = [one.terms["contract_product_ref"] for one in due]
     rows = await connection.fetch(queries.list_lines_of_products, tenant_id, place, refs)
-    lines = [row for row in rows if row["meter_id"] == event["meter_id"]]
+    above = await connection.fetch(queries.list_meters_above, tenant_id, event["meter_id"])
+    feeds = {row["toward_id"]: row for row in above}
+    lines = [row for row in rows if row["meter_id"] in feeds]
     priced = {row["contract_product_ref"] for row in lines}
     due = [one for one in due if one.terms["contract_product_ref"] in priced]
     if not due:
         return None
     befores, afters = [], []
     for one in due:
-        before, after = await _totals(connection, tenant_id, one, lines, event)
+        before, after = await _totals(connection, tenant_id, one, lines, event, feeds)
         befores.append(_input(one, lines, before))
         afters.append(_input(one, lines, after))
     currency = due[0].terms["currency"]
@@ -81,31 +87,50 @@ def _groups_by_event(ref: UUID, terms: Sequence[Row]) -> dict[UUID, list[Row]]:
 
 
 async def _totals(
-    connection: Connection, tenant_id: int, due: Due, lines: Sequence[Row], event: Row
+    connection: Connection,
+    tenant_id: int,
+    due: Due,
+    lines: Sequence[Row],
+    event: Row,
+    feeds: Mapping[int, Row],
 ) -> tuple[Totals, Totals]:
-    """Return what the lines have come to before an event and with it, in the order of rating."""
+    """Return what the lines have come to before an event and with it, in the order of rating.
+
+    feeds: the event's factor by the meter that a line prices.
+    """
     period = due.period
-    row = await connection.fetchrow(
-        queries.sum_before_event,
-        *(tenant_id, event["shard_key"], event["customer_id"], event["meter_id"]),
-        *(*refs_between(period.start, period.end), period.start, period.end, event["rated_at"]),
-    )
-    assert row is not None, "a sum is one row"
+    between = (*refs_between(period.start, period.end), period.start, period.end)
+    whose = (tenant_id, event["shard_key"], event["customer_id"])
     before: Totals = {}
     after: Totals = {}
     for line in lines:
         place = (line["contract_line_ref"], period.start)
-        if line["aggregation"] not in PLAIN or line["formula"] is not None:
+        feed = feeds[line["meter_id"]]
+        if line["aggregation"] not in PLAIN or feed["is_computed"]:
             continue  # what it adds depends on other events: the period's document bills it
+        row = await connection.fetchrow(
+            queries.sum_before_event, *whose, line["meter_id"], *between, event["rated_at"]
+        )
+        assert row is not None, "a sum is one row"
         is_count = line["aggregation"] == "COUNT"
-        used = row["event_count"] if is_count else row["quantity"]
-        added = 1 if is_count else event["quantity"]
+        used = row["units"] if is_count else row["quantity"]
+        added = _times(1 if is_count else event["quantity"], feed["factor"])
         count = row["event_count"]
         # Contracts that bill upon usage have no prices of single events, nor of cells.
         rest = {"charge_ref": None, "exact_quantity": None, "cell": "", "amount": 0}
         before[place] = [{"quantity": used, "event_count": count, **rest}]
-        after[place] = [{"quantity": used + added, "event_count": count + 1, **rest}]
+        after[place] = [{"quantity": _plus(used, added), "event_count": count + 1, **rest}]
     return before, after
+
+
+def _times(quantity: Decimal | int, factor: Decimal) -> Quantity:
+    scaled = decimal_to_scaled(Decimal(quantity), QUANTITY_DIGITS)
+    return times(scaled, Fraction(factor))
+
+
+def _plus(used: Decimal, added: Quantity) -> Decimal:
+    """Add exactly: a decimal context would round what is long."""
+    return scaled_to_decimal(decimal_to_scaled(used, QUANTITY_DIGITS) + added, QUANTITY_DIGITS)
 
 
 def _input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput:

@@ -1,11 +1,13 @@
 """Meters (usage products): what is measured, and how it adds up."""
 
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.manage import values
 from gateway.manage.answers import json_answer, page_answer, read_cursor
@@ -18,6 +20,18 @@ from gateway.manage.context import (
     read_query,
     routes_of,
     transaction,
+)
+from gateway.manage.meter_relations import (
+    NO_RELATION,
+    NewRelation,
+    Subject,
+    check_links,
+    is_kept,
+    link_of,
+    lock_meters,
+    read_relation,
+    relation_answer,
+    settle_relation,
 )
 from runtime.postgres import Connection
 from schemas.additional_data import check_name
@@ -35,7 +49,7 @@ class NewMeter(Struct, frozen=True):
     """A meter as it is asked for; aggregation is None where it was left out.
 
     unique_key: the key of additional data whose values a UNIQUE meter counts. formula: what makes
-    the billable quantity of an event.
+    the billable quantity of an event. relation: None where the body doesn't speak of it.
     """
 
     name: str
@@ -43,6 +57,7 @@ class NewMeter(Struct, frozen=True):
     aggregation: str | None
     unique_key: str | None
     formula: str | None
+    relation: NewRelation | None
 
 
 def _key(value: object) -> str:
@@ -67,14 +82,13 @@ def read_meter(fields: Fields) -> NewMeter:
 
 
 def _read_meter(fields: Fields) -> NewMeter:
-    fields.not_yet("parent_ref", "parent_factor", "offsets_ref")
-    fields.not_yet("relation", unless=("DEBIT",))
     return NewMeter(
         name=fields.required(values.name, "name"),
         unit=fields.optional(values.name, "unit"),
         aggregation=fields.optional(values.choice(*AGGREGATIONS), "aggregation"),
         unique_key=fields.optional(_key, "unique_key"),
         formula=fields.optional(_formula, "formula"),
+        relation=read_relation(fields),
     )
 
 
@@ -105,12 +119,17 @@ async def create_meter(request: web.Request) -> web.Response:
     meter = read_meter(body.fields)
     body.finish()
     meter_ref = uuid4()
+    aggregation, relation = meter.aggregation or DEFAULT_AGGREGATION, meter.relation or NO_RELATION
     async with transaction(request) as (connection, tenant_id):
+        toward: int | None = None
+        if relation.toward is not None:
+            await lock_meters(connection, tenant_id)
+            subject = Subject(meter.name, aggregation)
+            toward = await settle_relation(connection, tenant_id, subject, relation)
+        row = (meter.name, meter.unit, aggregation, meter.unique_key, meter.formula)
+        place = (relation.kind, toward, relation.factor)
         try:
-            row = (meter.name, meter.unit, meter.aggregation or DEFAULT_AGGREGATION)
-            await connection.execute(
-                queries.add_meter, tenant_id, meter_ref, *row, meter.unique_key, meter.formula
-            )
+            await connection.execute(queries.add_meter, tenant_id, meter_ref, *row, *place)
         except asyncpg.UniqueViolationError:
             raise _name_taken(meter.name) from None
         await note(request, connection, "usage_product.made", meter_ref, after=body.fields.values)
@@ -139,7 +158,8 @@ async def replace_meter(request: web.Request) -> web.Response:
     """PUT /api/usage/products/<usage_product_ref>: its name and its unit anew.
 
     A unit that is left out is emptied; an aggregation that is left out stays, with its key. How a
-    meter adds up is settled once a line item prices it: charges were made by it. Its formula never
+    meter adds up is settled once a line item prices it: charges were made by it; and so is what it
+    counts toward, once one prices that. A relation that is left out stays. Its formula never
     changes: events were accepted by it.
     """
     meter_ref = path_ref(request, "usage_product_ref")
@@ -148,34 +168,58 @@ async def replace_meter(request: web.Request) -> web.Response:
     body.fields.optional(values.same_ref(meter_ref), "usage_product_ref")
     body.finish()
     async with transaction(request) as (connection, tenant_id):
+        await lock_meters(connection, tenant_id)
         before = await connection.fetchrow(queries.hold_meter, tenant_id, meter_ref)
         if before is None:
             raise _unknown(meter_ref)
-        aggregation, unique_key = meter.aggregation, meter.unique_key
-        if aggregation is None:
-            aggregation, unique_key = before["aggregation"], unique_key or before["unique_key"]
-            _refuse_key_of(aggregation, unique_key)
-        _refuse_new_formula(before, aggregation, meter.formula)
-        if (aggregation, unique_key) != (before["aggregation"], before["unique_key"]):
-            await _refuse_if_priced(connection, before)
+        aggregation, unique_key = await _settle_aggregation(connection, before, meter)
+        place = await _settle_place(connection, before, meter, aggregation)
+        row = (meter.name, meter.unit, aggregation, unique_key)
         try:
-            row = await connection.fetchrow(
-                queries.change_meter,
-                tenant_id,
-                before["meter_id"],
-                meter.name,
-                meter.unit,
-                aggregation,
-                unique_key,
+            await connection.execute(
+                queries.change_meter, tenant_id, before["meter_id"], *row, *place
             )
         except asyncpg.UniqueViolationError:
             raise _name_taken(meter.name) from None
-        assert row is not None, "it is held"
-        answer, former = _meter_answer(row), _meter_answer(before)
+        changed = await connection.fetchrow(queries.find_meter, tenant_id, meter_ref)
+        assert changed is not None, "it is held"
+        answer, former = _meter_answer(changed), _meter_answer(before)
         await note(
             request, connection, "usage_product.changed", meter_ref, before=former, after=answer
         )
     return json_answer(answer)
+
+
+async def _settle_aggregation(
+    connection: Connection, before: asyncpg.Record, meter: NewMeter
+) -> tuple[str, str | None]:
+    """Return how a meter is to add up, with its key. Raises what forbids it."""
+    aggregation, unique_key = meter.aggregation, meter.unique_key
+    if aggregation is None:
+        aggregation, unique_key = before["aggregation"], unique_key or before["unique_key"]
+        _refuse_key_of(aggregation, unique_key)
+    _refuse_new_formula(before, aggregation, meter.formula)
+    if (aggregation, unique_key) != (before["aggregation"], before["unique_key"]):
+        await _refuse_if_priced(connection, before)
+    return aggregation, unique_key
+
+
+async def _settle_place(
+    connection: Connection, before: asyncpg.Record, meter: NewMeter, aggregation: str
+) -> tuple[str, int | None, Decimal | None]:
+    """Return what a meter is to count toward. Raises what forbids it."""
+    tenant_id, relation = before["tenant_id"], meter.relation
+    subject = Subject(meter.name, aggregation, before)
+    if aggregation != before["aggregation"]:
+        link = replace(link_of(before), name=meter.name, aggregation=aggregation)
+        try:
+            await check_links(connection, tenant_id, subject, link)
+        except InvalidInput as error:
+            raise InvalidInput(error.code, error.detail, "/aggregation") from None
+    if relation is None or is_kept(relation, before):
+        return before["relation"], before["parent_meter_id"], before["parent_factor"]
+    toward = await settle_relation(connection, tenant_id, subject, relation)
+    return relation.kind, toward, relation.factor
 
 
 def _refuse_key_of(aggregation: str, unique_key: str | None) -> None:
@@ -235,6 +279,7 @@ def _meter_answer(row: asyncpg.Record) -> dict[str, Any]:
         "aggregation": row["aggregation"],
         "unique_key": row["unique_key"],
         "formula": row["formula"],
+        **relation_answer(row),
         "created_at": row["created_at"],
     }
 

@@ -22,6 +22,7 @@ from gateway.manage.context import (
     transaction,
 )
 from gateway.manage.line_items import line_item_rows, tier_refs
+from gateway.manage.meter_relations import lock_meters
 from runtime.postgres import Connection
 from schemas.aggregation import PLAIN
 from schemas.errors import Conflict, InvalidInput, NotFound
@@ -110,6 +111,7 @@ async def create_product(request: web.Request) -> web.Response:
     pricing = read_pricing(body.fields)
     body.finish()
     async with transaction(request) as (connection, tenant_id):
+        await lock_meters(connection, tenant_id)
         meters = await find_meters(body, connection, tenant_id, pricing.lines)
         answer = await _add_product(connection, tenant_id, pricing, meters)
         made = body.fields.values

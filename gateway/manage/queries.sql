@@ -95,23 +95,47 @@ WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0
 ORDER BY lower(name) DESC, customer_id DESC LIMIT $3 OFFSET $4;
 
 -- name: add_meter
-INSERT INTO meter (tenant_id, usage_product_ref, name, unit, aggregation, unique_key, formula)
-VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO meter (tenant_id, usage_product_ref, name, unit, aggregation, unique_key, formula,
+    relation, parent_meter_id, parent_factor)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: find_meter
-SELECT * FROM meter WHERE tenant_id = $1 AND usage_product_ref = $2;
+SELECT m.*, t.usage_product_ref AS toward_ref
+FROM meter m LEFT JOIN meter t ON t.tenant_id = m.tenant_id AND t.meter_id = m.parent_meter_id
+WHERE m.tenant_id = $1 AND m.usage_product_ref = $2;
 
 -- name: hold_meter
 -- Nobody prices it before the end of the transaction.
-SELECT * FROM meter WHERE tenant_id = $1 AND usage_product_ref = $2 FOR UPDATE;
+SELECT m.*, t.usage_product_ref AS toward_ref
+FROM meter m LEFT JOIN meter t ON t.tenant_id = m.tenant_id AND t.meter_id = m.parent_meter_id
+WHERE m.tenant_id = $1 AND m.usage_product_ref = $2 FOR UPDATE OF m;
+
+-- name: lock_meters
+-- One at a time changes a tenant's meters or prices them.
+SELECT pg_advisory_xact_lock(hashtext('meterline_meter'), $1);
+
+-- name: list_links
+-- A tenant's meters that count toward others or that others count toward, and those named.
+SELECT meter_id, name, aggregation, parent_meter_id, parent_factor FROM meter
+WHERE tenant_id = $1 AND (parent_meter_id IS NOT NULL OR meter_id = ANY ($2) OR meter_id IN (
+    SELECT parent_meter_id FROM meter WHERE tenant_id = $1));
+
+-- name: find_priced_above
+-- The name of a meter that a line item prices, of those that one counts toward or would count
+-- toward. $3: its parent to be, or null.
+SELECT m.name FROM meter m WHERE m.tenant_id = $1 AND m.meter_id IN (
+    SELECT toward_id FROM meter_feed
+    WHERE tenant_id = $1 AND meter_id IN ($2, $3) AND toward_id <> $2)
+AND EXISTS (SELECT FROM pricing_line p WHERE p.tenant_id = $1 AND p.meter_id = m.meter_id)
+ORDER BY m.meter_id LIMIT 1;
 
 -- name: is_meter_priced
 SELECT EXISTS (SELECT FROM pricing_line WHERE tenant_id = $1 AND meter_id = $2);
 
 -- name: change_meter
-UPDATE meter SET name = $3, unit = $4, aggregation = $5, unique_key = $6
-WHERE tenant_id = $1 AND meter_id = $2
-RETURNING *;
+UPDATE meter SET name = $3, unit = $4, aggregation = $5, unique_key = $6, relation = $7,
+    parent_meter_id = $8, parent_factor = $9
+WHERE tenant_id = $1 AND meter_id = $2;
 
 -- name: find_meters
 SELECT usage_product_ref, meter_id, aggregation FROM meter
@@ -119,7 +143,9 @@ WHERE tenant_id = $1 AND usage_product_ref = ANY ($2);
 
 -- name: list_meters
 -- A page, in the order they were made.
-SELECT * FROM meter WHERE tenant_id = $1 AND meter_id > $2 ORDER BY meter_id LIMIT $3;
+SELECT m.*, t.usage_product_ref AS toward_ref
+FROM meter m LEFT JOIN meter t ON t.tenant_id = m.tenant_id AND t.meter_id = m.parent_meter_id
+WHERE m.tenant_id = $1 AND m.meter_id > $2 ORDER BY m.meter_id LIMIT $3;
 
 -- name: add_product
 INSERT INTO product (tenant_id, product_ref, name) VALUES ($1, $2, $3) RETURNING product_id;
@@ -185,8 +211,10 @@ UPDATE rater_partition SET reference_version = reference_version + 1 WHERE parti
 RETURNING reference_version, next_offset;
 
 -- name: find_archived_usage
--- The last month of a customer's archived usage of some meters, from a month on.
-SELECT max(u.month) FROM archived_usage u JOIN meter m USING (meter_id)
+-- The last month of a customer's archived usage that counts toward some meters, from a month on.
+SELECT max(u.month) FROM archived_usage u
+JOIN meter_feed f ON f.tenant_id = u.tenant_id AND f.meter_id = u.meter_id
+JOIN meter m ON m.tenant_id = f.tenant_id AND m.meter_id = f.toward_id
 WHERE u.shard_key = $1 AND u.customer_id = $2 AND m.usage_product_ref = ANY ($3::uuid[])
   AND u.month BETWEEN $4 AND $5 HAVING count(*) > 0;
 
@@ -401,25 +429,38 @@ WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.contract_product_ref = ANY ($3
     AND b.start_at = ANY ($4::timestamptz[]);
 
 -- name: sum_before_event
--- What a customer's events of a meter between two instants come to, of those rated before an offset:
--- those that were never amended, and of the others the last amendments.
-SELECT coalesce(sum(e.quantity), 0) AS quantity, count(*) AS event_count
+-- What a customer's events between two instants come to in lines of a meter, of those rated before
+-- an offset: those that were never amended, and of the others the last amendments. units: what as
+-- many events count as.
+SELECT coalesce(sum(round(e.quantity * f.factor, 18)), 0) AS quantity, count(*) AS event_count,
+    coalesce(sum(round(f.factor, 18)), 0) AS units
 FROM (
-    SELECT u.quantity FROM usage_event u
-    WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3 AND u.meter_id = $4
+    SELECT u.meter_id, u.quantity FROM usage_event u
+    WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3
       AND u.event_ref > $5 AND u.event_ref < $6 AND u.occurred_at >= $7 AND u.occurred_at < $8
       AND u.rated_at < $9
       AND NOT EXISTS (SELECT FROM usage_event_version v
                       WHERE v.shard_key = $2 AND v.event_ref = u.event_ref)
     UNION ALL
-    SELECT v.quantity FROM usage_event_version v
+    SELECT v.meter_id, v.quantity FROM usage_event_version v
     JOIN usage_event u ON u.shard_key = v.shard_key AND u.event_ref = v.event_ref
-    WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3 AND v.meter_id = $4
+    WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3
       AND v.occurred_at >= $7 AND v.occurred_at < $8 AND v.kind <> 'DELETE' AND u.rated_at < $9
       AND NOT EXISTS (SELECT FROM usage_event_version later
                       WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
                         AND later.rated_at > v.rated_at)
-) e;
+) e
+JOIN meter_feed f ON f.tenant_id = $1 AND f.meter_id = e.meter_id AND f.toward_id = $4;
+
+-- name: list_meters_above
+-- In which meters' lines the events of a meter count, and times what. is_computed: a formula makes
+-- the billable quantity of some of the events there.
+SELECT f.toward_id, f.factor, EXISTS (
+    SELECT FROM meter_feed other
+    JOIN meter m ON m.tenant_id = other.tenant_id AND m.meter_id = other.meter_id
+    WHERE other.tenant_id = $1 AND other.toward_id = f.toward_id AND m.formula IS NOT NULL
+) AS is_computed
+FROM meter_feed f WHERE f.tenant_id = $1 AND f.meter_id = $2;
 
 -- name: list_documents
 -- A page of all, newest first; a null means any.

@@ -19,7 +19,6 @@ from schemas.aggregation import PLAIN
 from schemas.errors import InvalidInput
 from schemas.money import (
     AMOUNT_DIGITS,
-    ONE,
     QUANTITY_DIGITS,
     Quantity,
     decimal_to_scaled,
@@ -38,8 +37,8 @@ its own, because a line prices the meter otherwise."""
 class PricedPeriod(Struct, frozen=True):
     """A line in one of its periods.
 
-    is_plain: the total is nothing but what the quantities of events add. is_count: it is the
-    number of events.
+    meter_id: the meter that it prices. is_plain: the total is nothing but what the quantities of
+    events add. is_count: it is the number of events.
     """
 
     meter_id: int
@@ -52,16 +51,19 @@ class PricedPeriod(Struct, frozen=True):
 
 
 class Stretch(Struct, frozen=True):
-    """A meter's usage between two bounds, in one window.
+    """A meter's usage between two bounds, in one window, as it counts in the lines of a meter.
 
-    begin: the bound before it. window: its window's start, None before the time asked for.
+    toward: that meter, mostly its own. begin: the bound before it. window: its window's start, None
+    before the time asked for. units: what its events count as where events are counted.
     """
 
+    toward: int
     meter_id: int
     begin: datetime
     window: datetime | None
     quantity: Quantity
     event_count: int
+    units: Quantity
 
 
 async def amounts_of(
@@ -80,6 +82,7 @@ async def amounts_of(
         queries.list_stretches,
         *(tenant_id, asked.shard_key, found.customer_id, *refs_between(bounds[0], asked.end)),
         *(window, asked.start, asked.end, bounds, STRETCHES_MAX + 1),
+        list({period.meter_id for period in periods}),
     )
     if len(stretches) > STRETCHES_MAX:
         detail = f"comes to more than {STRETCHES_MAX} sums: ask for less time or a longer window"
@@ -90,7 +93,7 @@ async def amounts_of(
 def _priced_period(row: asyncpg.Record) -> PricedPeriod:
     return PricedPeriod(
         meter_id=row["meter_id"],
-        is_plain=row["aggregation"] in PLAIN and row["formula"] is None,
+        is_plain=row["aggregation"] in PLAIN and not row["is_computed"],
         is_count=row["aggregation"] == "COUNT",
         price=from_json(row["price"]),
         currency=row["currency"],
@@ -101,25 +104,28 @@ def _priced_period(row: asyncpg.Record) -> PricedPeriod:
 
 def _stretch(row: asyncpg.Record, bounds: Sequence[datetime]) -> Stretch:
     return Stretch(
+        toward=row["toward_id"],
         meter_id=row["meter_id"],
         begin=bounds[row["bound"] - 1],
         window=row["start_at"],
         quantity=Quantity(decimal_to_scaled(row["quantity"], QUANTITY_DIGITS)),
         event_count=row["event_count"],
+        units=Quantity(decimal_to_scaled(row["units"], QUANTITY_DIGITS)),
     )
 
 
 def add_up(periods: Iterable[PricedPeriod], stretches: Sequence[Stretch]) -> Amounts:
     """Sum what each stretch adds to each line's amount, by window and meter.
 
-    stretches: each within or outside a period as a whole; a meter's in order of time.
+    stretches: each within or outside a period as a whole; those toward a meter in order of time,
+    where several meters count in a window its own first.
     """
     amounts: Amounts = {}
     for period in periods:
         inside = [
             stretch
             for stretch in stretches
-            if stretch.meter_id == period.meter_id and period.start <= stretch.begin < period.end
+            if stretch.toward == period.meter_id and period.start <= stretch.begin < period.end
         ]
         if period.is_plain and basis_of(period.price) == "TOTAL":
             _add_line(amounts, period, inside)
@@ -133,7 +139,7 @@ def add_up(periods: Iterable[PricedPeriod], stretches: Sequence[Stretch]) -> Amo
 def _add_line(amounts: Amounts, period: PricedPeriod, stretches: Iterable[Stretch]) -> None:
     total = event_count = before = 0
     for stretch in stretches:
-        total += stretch.event_count * ONE if period.is_count else stretch.quantity
+        total += stretch.units if period.is_count else stretch.quantity
         event_count += stretch.event_count
         after = price_total(period.price, Quantity(total), event_count)
         if stretch.window is not None:

@@ -13,7 +13,7 @@ from gateway.manage import values
 from gateway.manage.answers import json_answer
 from gateway.manage.body import Fields
 from gateway.manage.context import path_ref, read_query, routes_of, transaction
-from gateway.reports.usage_of_lines import read_rows
+from gateway.reports.usage_of_lines import Feeds, counted_quantity, load_feeds, read_rows
 from runtime.postgres import Connection, Queries
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import shard_key_of
@@ -128,7 +128,8 @@ async def page_of(
             raise Conflict("usage_archived", "events of that period have left for an archive")
         length = asked.limit - len(events)
         rows = await read_rows(connection, tenant_id, own, after, length)
-        events += [_event(row, own) for row in rows if row["counts"]]
+        feeds = await load_feeds(connection, tenant_id, own["meter_id"])
+        events += [_event(row, own, feeds) for row in rows if row["counts"]]
         scanned += len(rows)
         if len(rows) < length:
             number, after = number + 1, _REF_MIN
@@ -141,14 +142,15 @@ async def page_of(
     }
 
 
-def _event(row: asyncpg.Record, own: asyncpg.Record) -> dict[str, Any]:
-    data = row["additional_data"]
+def _event(row: asyncpg.Record, own: asyncpg.Record, feeds: Feeds) -> dict[str, Any]:
+    """Show an event as it counts in the lines. Its usage product: its own, whatever it feeds."""
+    data, fed = row["additional_data"], feeds.get(row["meter_id"])
     return {
         "event_ref": row["event_ref"],
         "timestamp": row["occurred_at"],
-        "usage_product_ref": own["usage_product_ref"],
+        "usage_product_ref": own["usage_product_ref"] if fed is None else fed.usage_product_ref,
         "line_item_refs": own["line_item_refs"],
-        "quantity": msgspec.Raw(row["quantity"].encode()),
+        "quantity": msgspec.Raw(counted_quantity(row, feeds).encode()),
         "additional_report_data": None if data is None else msgspec.Raw(data.encode()),
     }
 

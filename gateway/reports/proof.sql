@@ -77,6 +77,8 @@ ORDER BY draw.contract_product_ref, draw.period_index, draw.place;
 -- The lists of events in a document, each with the line items that it is behind. $3: its ref.
 SELECT row_number() OVER (ORDER BY min(l.product_position), min(l.position))::integer - 1 AS place,
        l.shard_key, k.customer_id, i.meter_id, b.start_at, b.end_at, c.cut_offset,
+       ARRAY(SELECT f.meter_id FROM meter_feed f
+             WHERE f.tenant_id = $1 AND f.toward_id = i.meter_id) AS meters,
        min(m.usage_product_ref::text) AS usage_product_ref,
        array_agg(DISTINCT l.line_item_ref::text) AS line_item_refs,
        bool_or(EXISTS (

@@ -64,7 +64,8 @@ JOIN period_cut c ON c.shard_key = p.shard_key AND c.period_ref = p.period_ref
 JOIN document_input i ON i.shard_key = p.shard_key AND i.period_ref = p.period_ref
     AND i.contract_product_ref = p.contract_product_ref AND i.cut_number = c.cut_number
 JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
-WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3 AND pl.meter_id = $4
+WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
+  AND pl.meter_id IN (SELECT toward_id FROM meter_feed WHERE tenant_id = $1 AND meter_id = $4)
 ORDER BY 1, d.number_in_contract, d.document_ref;
 
 -- name: list_event_charges
@@ -83,7 +84,8 @@ JOIN charge h ON h.shard_key = p.shard_key AND h.period_ref = p.period_ref
 LEFT JOIN document_input i ON i.shard_key = p.shard_key
     AND i.contract_product_ref = p.contract_product_ref AND i.period_ref = p.period_ref
 LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
-WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3 AND pl.meter_id = $4
+WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
+  AND pl.meter_id IN (SELECT toward_id FROM meter_feed WHERE tenant_id = $1 AND meter_id = $4)
   AND p.start_at <= $5 AND p.end_at > $5 AND NOT cp.is_pending
 ORDER BY t.contract_number, cp.position, l.position, d.number_in_contract;
 
@@ -191,9 +193,14 @@ WHERE $8::integer IS NULL OR e.meter_id = $8
 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 4, 3, 5 LIMIT $11;
 
 -- name: list_priced_periods
--- The lines that price a customer's meters, each with its periods between two instants.
-SELECT m.meter_id, m.aggregation, m.formula, pl.price::text AS price, cp.currency,
-       p.start_at, p.end_at
+-- The lines in which a customer's usage counts, each with its periods between two instants.
+-- is_computed: a formula makes the billable quantity of some of the events.
+SELECT m.meter_id, m.aggregation, pl.price::text AS price, cp.currency, p.start_at, p.end_at,
+       EXISTS (
+           SELECT FROM meter_feed f
+           JOIN meter c ON c.tenant_id = f.tenant_id AND c.meter_id = f.meter_id
+           WHERE f.tenant_id = m.tenant_id AND f.toward_id = m.meter_id AND c.formula IS NOT NULL
+       ) AS is_computed
 FROM contract t
 JOIN contract_product cp ON cp.shard_key = t.shard_key AND cp.contract_ref = t.contract_ref
 JOIN contract_line l
@@ -203,16 +210,19 @@ JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
 JOIN billing_period p
     ON p.shard_key = cp.shard_key AND p.contract_product_ref = cp.contract_product_ref
 WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
-  AND ($4::integer IS NULL OR m.meter_id = $4) AND p.start_at < $6 AND p.end_at > $5
-  AND NOT cp.is_pending
+  AND ($4::integer IS NULL OR m.meter_id IN (
+      SELECT toward_id FROM meter_feed WHERE tenant_id = $1 AND meter_id = $4))
+  AND p.start_at < $6 AND p.end_at > $5 AND NOT cp.is_pending
 ORDER BY t.contract_number, cp.position, l.position, p.start_at;
 
 -- name: list_stretches
--- Sums a meter and a stretch of time, in order: stretches end where windows do from $7 on, and at
--- each of the bounds $9. The events are those that `summarise` sums.
-SELECT e.meter_id, width_bucket(e.occurred_at, $9::timestamptz[]) AS bound,
+-- Sums a priced meter of $11, a meter whose events count in its lines, and a stretch of time, in
+-- order, its own events first: stretches end where windows do from $7 on, and at each of the bounds
+-- $9. The events are those that `summarise` sums. units: what as many events count as.
+SELECT f.toward_id, e.meter_id, width_bucket(e.occurred_at, $9::timestamptz[]) AS bound,
        CASE WHEN e.occurred_at >= $7 THEN date_trunc($6, e.occurred_at) END AS start_at,
-       sum(e.quantity) AS quantity, count(*) AS event_count
+       sum(round(e.quantity * f.factor, 18)) AS quantity, count(*) AS event_count,
+       sum(round(f.factor, 18)) AS units
 FROM (
     SELECT u.meter_id, u.occurred_at, u.quantity
     FROM usage_event u
@@ -230,7 +240,9 @@ FROM (
                       WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
                         AND later.rated_at > v.rated_at)
 ) e
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 NULLS FIRST LIMIT $10;
+JOIN meter_feed f ON f.tenant_id = $1 AND f.meter_id = e.meter_id
+WHERE f.toward_id = ANY ($11::integer[])
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4 NULLS FIRST, e.meter_id <> f.toward_id, 2 LIMIT $10;
 
 -- name: list_dead_letters
 -- A page of a tenant's dead letters, in the order of the log, partition by partition.
@@ -270,8 +282,9 @@ VALUES ($1, $2, $3, $4, $5, $6);
 -- The lines of a document that have a line item, with what their events are found by. The cells of
 -- one line have one list.
 SELECT DISTINCT ON (p.period_ref, l.contract_line_ref)
-    l.shard_key, l.charge_ref, l.events_digest, k.customer_id, i.meter_id, b.start_at, b.end_at,
-    c.cut_offset, EXISTS (
+    l.shard_key, l.charge_ref, l.events_digest, k.customer_id, b.start_at, b.end_at, i.meter_id,
+    ARRAY(SELECT f.meter_id FROM meter_feed f
+          WHERE f.tenant_id = $1 AND f.toward_id = i.meter_id) AS meters, c.cut_offset, EXISTS (
         SELECT FROM rater_partition r
         WHERE r.partition = c.partition AND b.start_at < r.archived_until) AS is_archived
 FROM document_line l
@@ -286,10 +299,16 @@ JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.prici
 WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3 AND l.line_item_ref = $4
 ORDER BY p.period_ref, l.contract_line_ref, l.charge_ref;
 
+-- name: list_feeds
+-- The other meters whose events count in lines of one.
+SELECT f.meter_id, f.factor, m.formula, m.usage_product_ref::text AS ref_text
+FROM meter_feed f JOIN meter m ON m.tenant_id = f.tenant_id AND m.meter_id = f.meter_id
+WHERE f.tenant_id = $1 AND f.toward_id = $2 AND f.meter_id <> $2;
+
 -- name: usage_of_line
 -- One page of the events that a line may hold, by ref: those of the period's months, and those that
 -- an amendment may have moved into it, each as its last version below the cut says.
-SELECT page.event_ref, page.event_ref::text AS ref_text,
+SELECT page.event_ref, page.event_ref::text AS ref_text, page.meter_id,
     coalesce(v.occurred_at, page.occurred_at) AS occurred_at,
     trim_scale(coalesce(v.quantity, page.quantity))::text AS quantity,
     CASE WHEN v.kind IS NULL THEN page.additional_data ELSE v.additional_data END
@@ -298,15 +317,15 @@ SELECT page.event_ref, page.event_ref::text AS ref_text,
     AND coalesce(v.occurred_at, page.occurred_at) >= $8
     AND coalesce(v.occurred_at, page.occurred_at) < $9 AS counts
 FROM (
-    (SELECT event_ref, occurred_at, rated_at, quantity, additional_data FROM usage_event
-     WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3 AND meter_id = $4
+    (SELECT event_ref, meter_id, occurred_at, rated_at, quantity, additional_data FROM usage_event
+     WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3 AND meter_id = ANY ($4)
        AND event_ref > $5 AND event_ref > $6 AND event_ref < $7
      ORDER BY event_ref LIMIT $11)
     UNION ALL
-    (SELECT u.event_ref, u.occurred_at, u.rated_at, u.quantity, u.additional_data
+    (SELECT u.event_ref, u.meter_id, u.occurred_at, u.rated_at, u.quantity, u.additional_data
      FROM (
         SELECT DISTINCT event_ref FROM usage_event_version
-        WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3 AND meter_id = $4
+        WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3 AND meter_id = ANY ($4)
           AND event_ref > $5 AND (event_ref <= $6 OR event_ref >= $7)
           AND occurred_at >= $8 AND occurred_at < $9
      ) moved

@@ -1,6 +1,6 @@
 """The usage behind a line of a document, as the list that the line's digest is of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -23,7 +23,8 @@ from runtime.clock import to_micros
 from runtime.postgres import Connection
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index, shard_key_of
-from schemas.usage_csv import HEADER, MEDIA_TYPE, usage_row
+from schemas.meter_feed import Feed
+from schemas.usage_csv import HEADER, MEDIA_TYPE, fed_quantity, usage_row
 
 EVENTS_A_PAGE: Final = 5_000
 _MOMENT: Final = timedelta(microseconds=1)
@@ -59,7 +60,8 @@ async def get_usage(request: web.Request) -> web.StreamResponse:
         rows = await connection.fetch(
             queries.find_line_usage, tenant_id, place, document_ref, wanted.line_item_ref
         )
-    line = choose(rows, wanted)
+        line = choose(rows, wanted)
+        feeds = await load_feeds(connection, tenant_id, line["meter_id"])
     answer = web.StreamResponse(
         headers={
             "Content-Disposition": f'attachment; filename="usage-{wanted.line_item_ref}.csv"',
@@ -74,7 +76,9 @@ async def get_usage(request: web.Request) -> web.StreamResponse:
     after: UUID | None = _REF_MIN
     while after is not None:
         async with transaction(request) as (connection, tenant_id):
-            text, after = await read_page(connection, tenant_id, line, after)
+            page = await read_rows(connection, tenant_id, line, after, EVENTS_A_PAGE)
+        text = "".join(usage_text(row, feeds) for row in page if row["counts"]).encode()
+        after = page[-1]["event_ref"] if len(page) == EVENTS_A_PAGE else None
         await answer.write(text)
     await answer.write_eof()
     return answer
@@ -96,19 +100,6 @@ def choose(rows: Sequence[asyncpg.Record], wanted: Wanted) -> asyncpg.Record:
     return line
 
 
-async def read_page(
-    connection: Connection, tenant_id: int, line: asyncpg.Record, after: UUID
-) -> tuple[bytes, UUID | None]:
-    """Write the events behind `after`; return them, and where to go on, None at the end."""
-    rows = await read_rows(connection, tenant_id, line, after, EVENTS_A_PAGE)
-    text = "".join(
-        usage_row(row["ref_text"], row["occurred_at"], row["quantity"], row["additional_data"])
-        for row in rows
-        if row["counts"]
-    )
-    return text.encode(), rows[-1]["event_ref"] if len(rows) == EVENTS_A_PAGE else None
-
-
 async def read_rows(
     connection: Connection, tenant_id: int, line: asyncpg.Record, after: UUID, length: int
 ) -> Sequence[asyncpg.Record]:
@@ -119,12 +110,12 @@ async def read_rows(
     first = month_index(max(to_micros(line["start_at"]), TIMESTAMP_MIN_MICROS))
     last = month_index(max(to_micros(line["end_at"] - _MOMENT), TIMESTAMP_MIN_MICROS))
     low = UUID(int=max(month_bounds(first)[0].int - 1, 0))
-    return await connection.fetch(
+    rows: Sequence[asyncpg.Record] = await connection.fetch(
         queries.usage_of_line,
         tenant_id,
         line["shard_key"],
         line["customer_id"],
-        line["meter_id"],
+        line["meters"],
         after,
         low,
         month_bounds(last)[1],
@@ -133,6 +124,39 @@ async def read_rows(
         line["cut_offset"],
         length,
     )
+    return rows
+
+
+class FedMeter(Struct, frozen=True):
+    """Another meter whose events count in a line, and how."""
+
+    usage_product_ref: str
+    feed: Feed
+
+
+Feeds = Mapping[int, FedMeter]
+
+
+async def load_feeds(connection: Connection, tenant_id: int, meter_id: int) -> Feeds:
+    """Return the other meters whose events count in lines of one."""
+    rows = await connection.fetch(queries.list_feeds, tenant_id, meter_id)
+    return {
+        row["meter_id"]: FedMeter(row["ref_text"], Feed.of(row["factor"], row["formula"]))
+        for row in rows
+    }
+
+
+def counted_quantity(row: asyncpg.Record, feeds: Feeds) -> str:
+    """Return the quantity that an event counts as in a line, in full."""
+    quantity: str = row["quantity"]
+    fed = feeds.get(row["meter_id"])
+    return quantity if fed is None else fed_quantity(fed.feed, quantity, row["additional_data"])
+
+
+def usage_text(row: asyncpg.Record, feeds: Feeds) -> str:
+    """Write one event as a line's list has it."""
+    quantity = counted_quantity(row, feeds)
+    return usage_row(row["ref_text"], row["occurred_at"], quantity, row["additional_data"])
 
 
 ROUTES = [

@@ -295,21 +295,70 @@ CREATE TABLE meter (
         'SUM', 'COUNT', 'MAX', 'LAST', 'AVERAGE', 'RUNNING_AVERAGE', 'TIME_WEIGHTED', 'UNIQUE')),
     unique_key text,
     formula text,
+    relation text NOT NULL DEFAULT 'DEBIT' CHECK (relation IN ('DEBIT', 'CREDIT')),
+    parent_meter_id integer,
+    parent_factor numeric,
     reference_version bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, meter_id),
+    FOREIGN KEY (tenant_id, parent_meter_id) REFERENCES meter,
     CHECK ((aggregation = 'UNIQUE') = (unique_key IS NOT NULL)),
-    CHECK (formula IS NULL OR aggregation NOT IN ('COUNT', 'UNIQUE'))
+    CHECK (formula IS NULL OR aggregation NOT IN ('COUNT', 'UNIQUE')),
+    CHECK ((parent_meter_id IS NULL) = (parent_factor IS NULL)),
+    CHECK (CASE relation WHEN 'CREDIT' THEN parent_factor IS NOT DISTINCT FROM -1
+           ELSE parent_factor IS NULL OR parent_factor > 0 END)
 );
 COMMENT ON TABLE meter IS
 'Writer: gateway. What is measured (a usage product) and how it adds up. unique_key: the key of
 additional data whose different values a UNIQUE one counts. formula: what makes the billable
 quantity of an event, null where that is its quantity; it never changes, as events were accepted by
-it.';
+it. parent_meter_id: the meter that its events count toward, too, times parent_factor; those of a
+CREDIT one are taken away from it, by a factor of -1.';
 CREATE UNIQUE INDEX meter_name ON meter (tenant_id, lower(name));
 CREATE INDEX meter_reference_version ON meter (tenant_id, reference_version);
 CREATE TRIGGER meter_version BEFORE INSERT OR UPDATE ON meter
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE meter_feed (
+    tenant_id integer NOT NULL,
+    meter_id integer NOT NULL,
+    toward_id integer NOT NULL,
+    factor numeric NOT NULL CHECK (factor <> 0),
+    PRIMARY KEY (tenant_id, meter_id, toward_id),
+    FOREIGN KEY (tenant_id, meter_id) REFERENCES meter,
+    FOREIGN KEY (tenant_id, toward_id) REFERENCES meter
+);
+COMMENT ON TABLE meter_feed IS
+'Writer: gateway, by trigger. In which meters'' lines the events of a meter count, and times what: in
+its own, by 1, and in those of every meter above it, by the product of the factors on the way.';
+CREATE INDEX meter_feed_toward ON meter_feed (tenant_id, toward_id);
+
+CREATE FUNCTION keep_meter_feed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO meter_feed VALUES (NEW.tenant_id, NEW.meter_id, NEW.meter_id, 1);
+    ELSE
+        -- What is below it counts no more in what was above it.
+        DELETE FROM meter_feed gone USING meter_feed below, meter_feed above
+        WHERE (below.tenant_id, below.toward_id) = (NEW.tenant_id, NEW.meter_id)
+          AND (above.tenant_id, above.meter_id) = (NEW.tenant_id, NEW.meter_id)
+          AND above.toward_id <> NEW.meter_id
+          AND (gone.tenant_id, gone.meter_id, gone.toward_id)
+            = (NEW.tenant_id, below.meter_id, above.toward_id);
+    END IF;
+    INSERT INTO meter_feed (tenant_id, meter_id, toward_id, factor)
+    SELECT NEW.tenant_id, below.meter_id, above.toward_id,
+           trim_scale(below.factor * NEW.parent_factor * above.factor)
+    FROM meter_feed below, meter_feed above
+    WHERE (below.tenant_id, below.toward_id) = (NEW.tenant_id, NEW.meter_id)
+      AND (above.tenant_id, above.meter_id) = (NEW.tenant_id, NEW.parent_meter_id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER meter_feed_made AFTER INSERT ON meter
+FOR EACH ROW EXECUTE FUNCTION keep_meter_feed();
+CREATE TRIGGER meter_feed_moved AFTER UPDATE ON meter FOR EACH ROW
+WHEN ((OLD.parent_meter_id, OLD.parent_factor) IS DISTINCT FROM (NEW.parent_meter_id, NEW.parent_factor))
+EXECUTE FUNCTION keep_meter_feed();
 
 CREATE TABLE usage_format (
     tenant_id integer NOT NULL REFERENCES tenant,
@@ -1331,7 +1380,7 @@ GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer
     pricing, pricing_line, contract, contract_product, contract_line, partition_change,
     reference_version
 TO meterline_tenant;
-GRANT INSERT, DELETE ON idempotent_answer, upload_rejection TO meterline_tenant;
+GRANT INSERT, DELETE ON idempotent_answer, upload_rejection, meter_feed TO meterline_tenant;
 GRANT INSERT, UPDATE ON upload TO meterline_tenant;
 GRANT INSERT ON audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
 GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;

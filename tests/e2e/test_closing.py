@@ -34,17 +34,23 @@ async def test_a_month_closes_by_itself_and_a_late_event_is_a_debit(
         name = catalogue.customer_names()[0]
         customer = shop.names.customers[name]
         # The usage is there before the contract, which therefore closes what has ended, once.
-        first = [use(shop, customer, number) for number in range(40)]
+        first = [use(shop, customer, number) for number in range(38)]
+        thousands, refunds = await make_feeds(installation, shop)
+        first += [
+            use(shop, customer, 38) | {"usage_product_ref": thousands, "quantity": 3},
+            use(shop, customer, 39) | {"usage_product_ref": refunds},
+        ]
         for event in first:
             await client.request("POST", "/api/usage/event", event)
-        signed = catalogue.contract(customer, shop.pricing_ref) | {"closing": "AUTOMATIC"}
+        signed = october(customer, shop.pricing_ref) | {"closing": "AUTOMATIC"}
         await client.request("POST", "/api/contracts/", signed)
         [invoice] = await documents(installation, customer, 1)
         assert invoice["accounting_event_type"] == "INVOICE"
         # 490.00 for the platform and 40,000 × 0.004 for the calls, with 21 % tax.
         assert Decimal(str(invoice["total"])) == Decimal("786.50")
 
-        await client.request("POST", "/api/usage/event", use(shop, customer, 99))
+        late = use(shop, customer, 99) | {"usage_product_ref": thousands, "quantity": 1}
+        await client.request("POST", "/api/usage/event", late)
         invoice, debit = await documents(installation, customer, 2)
         assert debit["accounting_event_type"] == "DEBIT"
         assert debit["parent_document_ref"] == invoice["invoice_ref"]
@@ -56,12 +62,21 @@ async def test_a_month_closes_by_itself_and_a_late_event_is_a_debit(
             assert len(rows.splitlines()) == count + 1
             assert hashlib.sha256(rows).hexdigest() == line["events_digest"]
             await check_proof(installation, document, line, rows)
-        by_hand = catalogue.contract(customer, shop.pricing_ref)
+            counted = [Decimal(row.split(b",")[2].decode()) for row in rows.splitlines()[1:]]
+            assert sorted(set(counted)) == [-1000, 1000, 3000]
+        by_hand = october(customer, shop.pricing_ref)
         ref = (await client.request("POST", "/api/contracts/", by_hand))["contract_ref"]
         [closed] = await close(installation, credentials, "--contract", ref)
         assert (closed["state"], closed["periods_closed"]) == ("DONE", 1)
         report = await run_checks(installation.address, replay=replay_checks())
         assert report.is_good, [str(result) for result in report.results]
+
+
+def october(customer_ref: str, pricing_ref: str) -> dict[str, Any]:
+    """Return the request for a contract of one month, so that no later one closes, too."""
+    asked = catalogue.contract(customer_ref, pricing_ref)
+    [product] = asked["products"]
+    return asked | {"products": [product | {"billing_end_date": "2026-10-31"}]}
 
 
 async def check_proof(
@@ -90,6 +105,20 @@ async def check_proof(
             break
         cursor = {"cursor": page["next_cursor"]}
     assert found == [row.split(",")[0] for row in rows.decode().splitlines()[1:]]
+
+
+async def make_feeds(installation: Installation, shop: Shop) -> tuple[str, str]:
+    """Make a meter of thousands of calls, and one of calls that are taken back."""
+    calls = shop.names.meters["API calls"]
+    made = [
+        await installation.client.request("POST", "/api/usage/products", body)
+        for body in (
+            {"name": "Thousands", "parent_ref": calls, "parent_factor": 1_000},
+            {"name": "Taken back", "relation": "CREDIT", "offsets_ref": calls},
+        )
+    ]
+    thousands, refunds = (answer["usage_product_ref"] for answer in made)
+    return thousands, refunds
 
 
 async def close(

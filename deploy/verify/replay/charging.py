@@ -96,23 +96,46 @@ class _Charging:
         self._cuts = Sink(connection, "replay_cut", _CUT)
         self._values = Sink(connection, "replay_value", _VALUE)
         self._unrated = Sink(connection, "replay_unrated", _UNRATED)
+        #: Whose events come, and of those that come several times: whether a line covers them.
+        self._customer: tuple[int, int] | None = None
+        self._covered: dict[tuple[Any, ...], bool] = {}
         #: By charge, the value that is being counted, how often, and whose.
         self._counting: dict[UUID, tuple[UUID, int, Any]] = {}
 
     async def take(self, lines: list[Line], row: asyncpg.Record) -> None:
         """Count an event in the lines of its customer and meter."""
-        used = [line for line in lines if line.is_used]
-        use = Use.of(row, used[0].row["formula"] if used else None)
-        covering = [line for line in used if line.add(use)]
+        use = Use.of(row)
+        covering = [line for line in lines if line.is_used and line.add(use)]
         if use.until != ALWAYS:
             return
-        if not covering:
-            owner = (row["tenant_id"], row["customer_id"], row["meter_id"])
-            self._unrated.rows.append((row["shard_key"], use.ref, *owner))
-            await self._unrated.flush_full()
+        await self._note_coverage(row, use, is_covered=bool(covering))
         if use.value is not None:
             for line in covering:
                 await self._count_value(line, use, use.value)
+
+    async def _note_coverage(self, row: asyncpg.Record, use: Use, *, is_covered: bool) -> None:
+        """Note whether an event is covered; it is unrated where it is by no line that it counts in.
+
+        Events that count in lines of several meters come once for each: they are held until all of
+        their customer's have come.
+        """
+        customer = (row["shard_key"], row["customer_id"])
+        if customer != self._customer:
+            await self._end_customer()
+            self._customer = customer
+        owner = (row["tenant_id"], row["customer_id"], row["own_meter_id"])
+        unrated = (row["shard_key"], use.ref, *owner)
+        if row["places"] > 1:
+            self._covered[unrated] = is_covered or self._covered.get(unrated, False)
+        elif not is_covered:
+            self._unrated.rows.append(unrated)
+            await self._unrated.flush_full()
+
+    async def _end_customer(self) -> None:
+        """Write which events of the last customer are covered nowhere."""
+        self._unrated.rows += [row for row, covered in self._covered.items() if not covered]
+        self._covered.clear()
+        await self._unrated.flush_full()
 
     async def _count_value(self, line: Line, use: Use, value: UUID) -> None:
         """Count how many events have a value: those of one come together."""
@@ -145,5 +168,6 @@ class _Charging:
 
     async def finish(self) -> None:
         """Write what is left."""
+        await self._end_customer()
         for sink in (self._charges, self._cuts, self._values, self._unrated):
             await sink.flush()

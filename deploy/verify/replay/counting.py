@@ -47,27 +47,32 @@ def micros(instant: datetime) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """How an event counts from one offset until another. quantity: billable, in 10**-18."""
+    """How an event counts in a meter's lines, from one offset until another.
+
+    quantity: billable; weight: what it is where events are counted; both in 10**-18.
+    """
 
     at: int
     ref: UUID
     occurred_at: datetime
     quantity: int
+    weight: int
     data: str | None
     value: UUID | None
     since: int
     until: int
 
     @classmethod
-    def of(cls, row: Row, formula: str | None) -> "Use":
+    def of(cls, row: Row) -> "Use":
         """Read a row of `counted`."""
-        data = row["additional_data"]
-        quantity = billed_as(Fraction(row["quantity"]), data, formula) * ONE
+        data, factor = row["additional_data"], Fraction(row["factor"])
+        quantity = billed_as(Fraction(row["quantity"]), data, row["formula"])
         return cls(
             at=micros(row["occurred_at"]),
             ref=row["event_ref"],
             occurred_at=row["occurred_at"],
-            quantity=int(quantity),
+            quantity=int(rounded(quantity * factor, DIGITS) * ONE),
+            weight=int(rounded(factor, DIGITS) * ONE),
             data=data,
             value=row["value_digest"],
             since=row["since"],
@@ -283,11 +288,11 @@ def _count(aggregation: str, total: Total, span: Span, use: Use) -> None:
     total.count += 1
     _ADD[aggregation](total, span, use)
     if total.costs is not None:
-        total.costs.add(Fraction(ONE if aggregation == "COUNT" else use.quantity, ONE))
+        total.costs.add(Fraction(use.weight if aggregation == "COUNT" else use.quantity, ONE))
 
 
-def _add_one(total: Total, _span: Span, _use: Use) -> None:
-    total.sum += ONE
+def _add_one(total: Total, _span: Span, use: Use) -> None:
+    total.sum += use.weight
 
 
 def _add_quantity(total: Total, _span: Span, use: Use) -> None:

@@ -1,7 +1,7 @@
 """What becomes of each record: event by event, each one's records in the order of the log."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,6 +47,7 @@ TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "replay_counted": (
         *("shard_key", "customer_id", "meter_id", "tenant_id", "event_ref", "occurred_at"),
         *("quantity", "additional_data", "value_digest", "since", "until"),
+        *("own_meter_id", "factor", "formula", "places"),
     ),
 }
 
@@ -76,11 +77,16 @@ class Outcomes:
     broken: list[str] = field(default_factory=list)
 
 
+Feeds = dict[int, list[Row]]
+"""By meter, in whose lines its events count, and as what."""
+
+
 class Family:
     """All that is said of one event, under its ref and those that are a month off. Pure."""
 
-    def __init__(self, outcomes: Outcomes) -> None:
+    def __init__(self, outcomes: Outcomes, feeds: Feeds) -> None:
         self._outcomes = outcomes
+        self._feeds = feeds
         self._events: dict[UUID, Event] = {}
         self._fingerprints: dict[UUID, int] = {}
         self._waiting: list[Row] = []
@@ -198,12 +204,15 @@ class Family:
         if event.is_deleted:
             return
         row = event.row
-        value = None
-        if row["aggregation"] == "UNIQUE":
-            value = value_digest(event.additional_data, row["unique_key"])
-        ids = (row["shard_key"], row["customer_id"], row["meter_id"], row["tenant_id"])
-        content = (event.occurred_at, event.quantity, event.additional_data, value)
-        self._add("replay_counted", (*ids, ref, *content, event.since, until))
+        feeds = self._feeds[row["meter_id"]]
+        for feed in feeds:
+            value = None
+            if feed["aggregation"] == "UNIQUE":
+                value = value_digest(event.additional_data, feed["unique_key"])
+            ids = (row["shard_key"], row["customer_id"], feed["toward_id"], row["tenant_id"])
+            content = (event.occurred_at, event.quantity, event.additional_data, value)
+            as_what = (row["meter_id"], feed["factor"], feed["formula"], len(feeds))
+            self._add("replay_counted", (*ids, ref, *content, event.since, until, *as_what))
 
     def _pending(self, row: Row) -> tuple[object, ...]:
         place = (row["record_offset"], row["partition"], row["tenant_id"])
@@ -249,7 +258,10 @@ async def judge(scope: Scope, finding: Finding, passed: Passed, tell: Tell) -> O
     sinks = {table: Sink(scope.connection, table, columns) for table, columns in TABLES.items()}
     for table, sink in sinks.items():
         sink.rows = outcomes.rows[table]
-    family, stem = Family(outcomes), None
+    feeds: Feeds = defaultdict(list)
+    for row in await scope.connection.fetch(queries.feeds):
+        feeds[row["meter_id"]].append(row)
+    family, stem = Family(outcomes, feeds), None
     done = flushed = 0
     async for row in scope.rows(queries.arrivals):
         if row["stem"] != stem:
@@ -257,7 +269,7 @@ async def judge(scope: Scope, finding: Finding, passed: Passed, tell: Tell) -> O
             if done >= flushed + _ROWS_BETWEEN:
                 await _flush(outcomes, sinks, finding)
                 flushed = done
-            family, stem = Family(outcomes), row["stem"]
+            family, stem = Family(outcomes, feeds), row["stem"]
         family.take(row)
         done += 1
         if done % _EVERY == 0:

@@ -14,7 +14,7 @@ CREATE TEMPORARY TABLE replay_arrival (
 CREATE TEMPORARY TABLE replay_counted (
     shard_key integer, customer_id integer, meter_id integer, tenant_id integer, event_ref uuid,
     occurred_at timestamptz, quantity numeric, additional_data text, value_digest uuid,
-    since bigint, until bigint
+    since bigint, until bigint, own_meter_id integer, factor numeric, formula text, places integer
 );
 CREATE TEMPORARY TABLE replay_skipped (partition integer, first_offset bigint, end_offset bigint);
 CREATE TEMPORARY TABLE replay_event (LIKE public.usage_event);
@@ -66,7 +66,7 @@ JOIN dead_letter d USING (partition, record_offset);
 -- name: arrivals
 -- Everything about one event, whatever its month, in the order of the log.
 SELECT a.*, c.customer_id, c.tenant_id, t.tenant_ref AS own_tenant_ref,
-       m.meter_id, m.aggregation, m.unique_key, m.tenant_id AS meter_tenant_id,
+       m.meter_id, m.tenant_id AS meter_tenant_id,
        r.partition AS retried_partition, r.record_offset AS retried_offset
 FROM replay_arrival a
 LEFT JOIN customer c ON c.shard_key = a.shard_key AND c.customer_ref = a.customer_ref
@@ -75,6 +75,14 @@ LEFT JOIN meter m ON m.usage_product_ref = a.meter_ref
 LEFT JOIN dead_letter_retry r
     ON r.retry_partition = a.partition AND r.retry_offset = a.record_offset
 ORDER BY a.stem, a.record_offset;
+
+-- name: feeds
+-- In whose lines the events of each meter count, and as what.
+SELECT fed.meter_id, toward_id, factor, own.formula, toward.aggregation, toward.unique_key
+FROM fed_meter fed
+JOIN meter own ON own.meter_id = fed.meter_id
+JOIN meter toward ON toward.meter_id = toward_id
+ORDER BY fed.meter_id, steps;
 
 -- name: busy
 SELECT contract_ref FROM replay_busy;
@@ -86,7 +94,7 @@ SELECT contract.shard_key, contract.customer_id, coalesce(price.meter_id, 0) AS 
        product.contract_product_ref, product.billing_start_date, product.billing_end_date,
        product.cycle_unit, product.cycle_length, product.issue_day, product.payment_time,
        product.timezone, product.since_date, product.until_date, line.contract_line_ref, line.pricing_line_id, price.price::text AS price,
-       meter.aggregation, meter.formula,
+       meter.aggregation,
        cuts.start_ats, cuts.numbers, cuts.offsets
 FROM contract_line line
 JOIN contract_product product USING (shard_key, contract_product_ref)
@@ -108,8 +116,8 @@ WHERE NOT product.is_pending
 ORDER BY 1, 2, 3, line.contract_line_ref;
 
 -- name: counted
--- What counted from which offset until which, in the order of time; of a meter that counts different
--- values, these together.
+-- What counted from which offset until which, in the order of time, once in the lines of each meter
+-- that it counts in; of one that counts different values, these together.
 SELECT * FROM replay_counted
 ORDER BY shard_key, customer_id, meter_id, value_digest NULLS FIRST, occurred_at, event_ref, since;
 

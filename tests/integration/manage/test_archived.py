@@ -48,7 +48,10 @@ async def archive(client: Client, customer_ref: str, meter_ref: str) -> None:
 async def test_nothing_is_taken_or_summed_up_in_part_of_what_is_archived(client: Client) -> None:
     shop = make_shop(client)
     other = make_shop_customer(client)
-    await archive(client, shop.customer_ref, shop.meter_ref)
+    child = {"name": "Dozens", "parent_ref": shop.meter_ref, "parent_factor": 12}
+    # What counts toward a meter is usage of its lines, too.
+    child_ref = client.ok("POST", "/api/usage/products", child)["usage_product_ref"]
+    await archive(client, shop.customer_ref, child_ref)
 
     def send(timestamp: str) -> list[dict[str, Any]]:
         event = {

@@ -44,7 +44,6 @@ AMENDMENT_CORRUPTIONS = (
         "JOIN billing_period b ON b.shard_key = u.shard_key AND u.occurred_at >= b.start_at "
         "AND u.occurred_at < b.end_at WHERE c.period_ref = b.period_ref",
         "cuts",
-        "event-cuts",
         "digests",
     ),
     spoil(

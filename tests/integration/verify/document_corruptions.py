@@ -165,7 +165,7 @@ DOCUMENT_CORRUPTIONS = (
     spoil(
         "a line item of a contract does not exist",
         "DELETE FROM meter WHERE name = 'idle'",
-        "tenants",
+        *("tenants", "meter-feeds"),
     ),
     spoil(
         "a customer lives in another place than its hash says",

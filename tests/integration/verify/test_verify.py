@@ -15,9 +15,10 @@ from deploy.verify.report import Report, check_transaction, run_checks
 from tests.integration.verify.amendment_corruptions import AMENDMENT_CORRUPTIONS
 from tests.integration.verify.corruptions import Corruption
 from tests.integration.verify.document_corruptions import DOCUMENT_CORRUPTIONS
+from tests.integration.verify.feed_corruptions import FEED_CORRUPTIONS
 from tests.integration.verify.usage_corruptions import USAGE_CORRUPTIONS
 
-CORRUPTIONS = USAGE_CORRUPTIONS + AMENDMENT_CORRUPTIONS + DOCUMENT_CORRUPTIONS
+CORRUPTIONS = USAGE_CORRUPTIONS + AMENDMENT_CORRUPTIONS + DOCUMENT_CORRUPTIONS + FEED_CORRUPTIONS
 
 
 async def test_the_books_of_the_real_services_are_right(world: StackAddress) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,17 @@ METERS = {
     "level": "LAST",
     "speed": "AVERAGE",
     "trips": "COUNT",
+    "archives": "SUM",
+    "refunds": "COUNT",
+    "bursts": "MAX",
 }
+#: Of the last ones, which nothing prices: the meter that each counts toward, and times what.
+TOWARD = {
+    "archives": ("storage", "0.333333333333333333"),
+    "refunds": ("archives", "-1"),
+    "bursts": ("load", "2.5"),
+}
+COMPUTED = ("minutes", "bursts")
 FORMULA = "if(quantity < 5, quantity / 3, quantity * coalesce(additional_report_data.weight, 2))"
 
 Record = tuple[str, bytes]
@@ -116,17 +127,20 @@ class Builder:
             *(made.entity_id, currency, timezone, numbers),
         )
         tenant = replace(made, ref=ref)
-        meters = {
-            name: await make_meter(
+        meters: dict[str, MadeMeter] = {}
+        for name, aggregation in METERS.items():
+            parent, factor = TOWARD.get(name, (None, None))
+            meters[name] = await make_meter(
                 self.connection,
                 tenant,
                 aggregation=aggregation,
                 name=name,
                 unique_key="user" if aggregation == "UNIQUE" else None,
-                formula=FORMULA if name == "minutes" else None,
+                formula=FORMULA if name in COMPUTED else None,
+                relation="CREDIT" if factor == "-1" else "DEBIT",
+                parent_meter_id=None if parent is None else meters[parent].meter_id,
+                parent_factor=None if factor is None else Decimal(factor),
             )
-            for name, aggregation in METERS.items()
-        }
         usage = [(meters["calls"], CALLS), (meters["messages"], MESSAGES)]
         platform = [(None, SEATS), (None, SET_UP), (meters["storage"], STORAGE)]
         platform += [(meters["storage"], price) for price in BY_THE_TOTAL]
@@ -281,7 +295,7 @@ def event(buyer: Buyer, meter: str, at: datetime, quantity: str, key: str | None
         fields["additional_report_data"] = {"user": len(quantity) + at.day}
     if meter == "trips" and at.day % 3:
         fields["additional_report_data"] = {"place": "north" if at.day % 3 == 1 else 3}
-    if meter == "minutes" and at.day % 2:
+    if meter in COMPUTED and at.day % 2:
         fields["additional_report_data"] = {"weight": at.day}
     return msgspec.json.encode(fields)
 

@@ -84,6 +84,27 @@ def test_what_was_found_before_changes_nothing(instants: list[int]) -> None:
         assert remembering.document_at(instant) == fresh.document_at(instant)
 
 
+def test_a_use_is_expected_where_the_oldest_contract_prices_a_meter_above_its_own() -> None:
+    parent, child, below = METER, f"{METER[:-1]}3", f"{METER[:-1]}4"
+    meters = {
+        parent: Meter('"P"'),
+        child: Meter('"C"', None, parent),
+        below: Meter('""', None, child),
+    }
+    tenant = Tenant(1, TENANT_REF, {}, meters, version=1)
+    at = micros(2024, 2, 5)
+    assert tenant.covering(CUSTOMER, below, at) is None
+    new, old = coverage(2, date(2024, 1, 1)), coverage(1, date(2024, 1, 1), date(2024, 2, 29))
+    add_coverage(tenant.coverages, (CUSTOMER, child), new)
+    add_coverage(tenant.coverages, (CUSTOMER, parent), old)
+    for meter, found in ((parent, old), (child, old), (below, old)):
+        assert tenant.covering(CUSTOMER, meter, at) == (old, found.document)
+    later = tenant.covering(CUSTOMER, below, micros(2024, 3, 5))
+    assert later is not None
+    assert later[0] is new
+    assert tenant.covering(CUSTOMER, parent, micros(2024, 3, 5)) is None
+
+
 @pytest.mark.parametrize(
     ("validations", "wrong"),
     [

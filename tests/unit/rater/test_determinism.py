@@ -8,6 +8,7 @@ later, polls anywhere. A second opinion, the fold of `verify --full-replay`, has
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.verify.replay.counting import Line, Use
-from deploy.verify.replay.judging import ALWAYS, TABLES, Family, Outcomes
+from deploy.verify.replay.judging import ALWAYS, TABLES, Family, Feeds, Outcomes
 from deploy.verify.replay.reading import (
     ARRIVAL,
     Place,
@@ -122,6 +123,21 @@ def test_ten_thousand_logs_come_to_the_same_in_any_order_and_polls(
 # ---------------------------------------------------------------- the second opinion
 
 
+FEEDS: Feeds = {
+    number: [
+        {
+            "toward_id": number,
+            "factor": Decimal(1),
+            "formula": None,
+            "aggregation": "COUNT" if ref == COUNT_METER else "SUM",
+            "unique_key": None,
+        }
+    ]
+    for number, ref in enumerate(METERS)
+}
+"""Each meter's events count in its own lines alone."""
+
+
 def replayed(log: Sequence[Entry], dead: Mapping[int, str]) -> Outcomes:
     """Judge a log as the full replay does. dead: the dead letters' reasons, which are given."""
     outcomes = Outcomes()
@@ -136,7 +152,7 @@ def replayed(log: Sequence[Entry], dead: Mapping[int, str]) -> Outcomes:
         origin = decode_origin(record.headers[0][1]) if record.headers else None
         columns = arrival_row(read, place, TENANT.tenant_ref, origin, is_dead=reason is not None)
         row = joined(dict(zip(ARRIVAL, columns, strict=True)))
-        families.setdefault(row["stem"], Family(outcomes)).take(row)
+        families.setdefault(row["stem"], Family(outcomes, FEEDS)).take(row)
     for family in families.values():
         family.end()
     assert outcomes.broken == []
@@ -153,8 +169,6 @@ def joined(row: dict[str, Any]) -> dict[str, Any]:
         "own_tenant_ref": TENANT.tenant_ref,
         "meter_id": None if meter is None else METERS.index(meter),
         "meter_tenant_id": TENANT.tenant_id,
-        "aggregation": "COUNT" if meter == COUNT_METER else "SUM",
-        "unique_key": None,
         "retried_partition": None,
         "retried_offset": None,
     }
@@ -200,7 +214,7 @@ def totals_at(outcomes: Outcomes, offset: int) -> tuple[dict[Any, tuple[int, int
     for (customer, meter), rows in groups.items():
         own = line(customer, meter)
         for row in rows:
-            use = Use.of({**row, "since": 0, "until": ALWAYS}, None)
+            use = Use.of({**row, "since": 0, "until": ALWAYS})
             if METERS[meter] == UNPRICED or not own.add(use):
                 unrated.add(use.ref.int)
         for charge in own.charges.values():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from rater.arrivals import Log, Poll
 from rater.decoding import decode
 from rater.fold import fold
-from rater.memory import Customer, Line, Memory, Meter, Product, Tenant
+from rater.memory import Customer, Line, Memory, Meter, Product
+from rater.tenants import Tenant
 from runtime.clock import to_micros
 from schemas.event_ref import (
     month_index,

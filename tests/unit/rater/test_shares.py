@@ -4,8 +4,9 @@ from collections import Counter
 from datetime import date
 from uuid import UUID
 
-from rater.memory import Charge, Line, Product, Tenant
+from rater.memory import Charge, Line, Product
 from rater.shares import Shares
+from rater.tenants import Tenant
 from schemas.aggregation import Use, value_digest
 from schemas.money import ONE, Quantity
 from schemas.periods import BillingTerms

@@ -3,8 +3,10 @@
 import msgspec
 import pytest
 
+from rater.archived import Archived
 from rater.arrivals import AmendmentArrival, Arrival, Poll
-from rater.memory import Archived, Memory, Tenant
+from rater.memory import Memory
+from rater.tenants import Tenant
 from rater.too_late import NOTICE_MICROS, refuse_late
 from schemas.amendment import Amendment, decode_amendment
 from schemas.event_ref import keyed_event_ref, month_index, ref_text

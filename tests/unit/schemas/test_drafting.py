@@ -14,7 +14,8 @@ from schemas.drafting import CutLine, ProductInput, draft_document, line_minor
 from schemas.errors import InvalidInput
 from schemas.money import ONE, Price, Quantity, currency_digits, parse_quantity
 from schemas.periods import Part
-from schemas.price import LinePrice, parse_line_price
+from schemas.price import LinePrice, is_usage, parse_line_price
+from tests.pricing import total_prices
 
 REF = UUID("00000000-0000-4000-8000-000000000001")
 WHOLE = Part(0, 30, 30)
@@ -287,3 +288,28 @@ def test_more_usage_never_makes_a_line_cheaper(
 def test_the_same_inputs_give_the_same_document(products: list[ProductInput]) -> None:
     encoded = [msgspec.json.encode(draft_document(products, "USD")) for _ in range(2)]
     assert encoded[0] == encoded[1]
+
+
+@given(
+    total_prices(
+        st.integers(0, 10**20).map(Price), st.integers(0, 10**20).map(Quantity), st.just(Price(0))
+    ),
+    st.integers(0, 10**22),
+    st.integers(0, 5),
+)
+def test_what_is_below_zero_is_priced_by_its_magnitude_and_comes_to_a_credit(
+    price: LinePrice, quantity: int, event_count: int
+) -> None:
+    price = msgspec.structs.replace(price, minimum_fee=None, maximum_fee=None)
+    line = msgspec.structs.replace(cut_line(price), event_count=event_count)
+    more, less = (
+        draft_document([product(msgspec.structs.replace(line, quantity=Quantity(one)))], "USD")
+        for one in (quantity, -quantity)
+    )
+    if is_usage(price):
+        assert (less.total, less.sub_total) == (-more.total, -more.sub_total)
+        (plus,), (minus,) = more.products[0].lines, less.products[0].lines
+        assert (minus.quantity, minus.amount) == (-plus.quantity, -plus.amount)
+        assert [tier.amount for tier in minus.tiers] == [-tier.amount for tier in plus.tiers]
+    is_credit = less.accounting_event_type is AccountingEventType.CREDIT
+    assert is_credit == (less.total < 0)

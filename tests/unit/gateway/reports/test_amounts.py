@@ -33,7 +33,15 @@ def period(fields: Mapping[str, object]) -> PricedPeriod:
 
 def windows(uses: list[tuple[int, int]]) -> list[Stretch]:
     return [
-        Stretch(1, START, START + timedelta(day), Quantity(quantity), event_count)
+        Stretch(
+            toward=1,
+            meter_id=1 + day % 2,  # of its own, and of another one that counts toward it
+            begin=START,
+            window=START + timedelta(day // 2),
+            quantity=Quantity(quantity),
+            event_count=event_count,
+            units=Quantity(event_count * ONE),
+        )
         for day, (quantity, event_count) in enumerate(uses)
     ]
 
