@@ -50,9 +50,10 @@ class EventNow(msgspec.Struct):
 
 
 class Version(msgspec.Struct):
-    """An event after an amendment, and the charges that this moved."""
+    """An event after an amendment and before it, and the charges that this moved."""
 
     event: EventNow
+    before: EventNow
     arrival: AmendmentArrival
     charges: list[Charge]
 
@@ -260,11 +261,12 @@ class _Amending:
             self._known.applied.add(origin)
             self._touched.setdefault(event.ref, (event, event.is_unrated))
             fed = customer.fed_by(event.meter_id)
+            before = msgspec.structs.replace(event)
             left = self._move(event, fed, -1)
             _change(event, amendment)
             joined = self._move(event, fed, 1)
             event.is_unrated = not (joined or event.is_deleted)
-            version = Version(msgspec.structs.replace(event), arrival, left + joined)
+            version = Version(msgspec.structs.replace(event), before, arrival, left + joined)
             self._outcome.versions.append(version)
 
     def _move(self, event: EventNow, fed: Sequence[Fed], sign: int) -> list[Charge]:

@@ -1,9 +1,9 @@
-"""What an owner does between polls without being asked: closing, digests, tables of months."""
+"""What an owner does between polls without being asked: closing, digests, roll-ups, months."""
 
 import time
 from collections.abc import Sequence
 
-from rater import automatic
+from rater import automatic, rollups
 from rater.automatic import Round
 from rater.digests import Digesting
 from rater.months import make_ahead
@@ -42,3 +42,4 @@ class Chores:
                 self._round = None
         if owner.has_undigested:
             await self._digesting.step(owner)
+        await rollups.step(owner)

@@ -1,5 +1,6 @@
 """What the owner of a partition has in hand, shared by the kinds of steps it takes."""
 
+import time
 from contextlib import AbstractAsyncContextManager
 
 import asyncpg
@@ -10,6 +11,7 @@ from rater.memory import Customer, Memory
 from rater.repeats import Repeats
 from rater.repository import PartitionState, owner_step, take_changes
 from rater.settings import RaterSettings
+from rater.tail import Tail
 from rater.waiting import Waiting
 from runtime.clock import Clock
 from runtime.postgres import Connection
@@ -37,6 +39,8 @@ class Owner:
         #: Amendments that wait for their events, as last committed.
         self.waiting = Waiting()
         self.repeats = Repeats()
+        #: What is not folded into sums of usage yet.
+        self.tail = Tail(polls=1, entries=0, since=time.monotonic())
         #: Whether there may be cuts whose digests are still to be made.
         self.has_undigested = True
 

@@ -704,6 +704,10 @@ WHERE u.shard_key = done.shard_key AND u.period_ref = done.period_ref
   AND u.cut_number = done.cut_number
 RETURNING u.period_ref;
 
+-- name: fold_tail
+-- See schema.sql.
+SELECT fold_usage_tail($1, $2);
+
 -- name: take_outbox
 -- The oldest records to publish, none that another relay has in hand.
 SELECT shard_key, outbox_id, topic, record_key, value, created_at FROM rater_outbox

@@ -30,6 +30,7 @@ from rater.repository import (
     advance,
     probe_events,
 )
+from rater.rollups import add_to_tail
 from rater.too_late import refuse_late
 from runtime.crashpoints import crashpoint
 from runtime.postgres import Connection
@@ -114,6 +115,8 @@ async def _save(owner: Owner, poll: Poll, refs: list[int]) -> tuple[Folded, Amen
         totals += await save_shares(connection, folded.shares.joined(amended.shares))
         await drop_empty(connection, totals)
         await mark_late(connection, owner, totals)
+        tail = (partition, poll.next_offset, folded.accepted, amended.versions)
+        grown = await add_to_tail(connection, *tail)
         await _set_aside(connection, owner, poll, folded, amended)
         await advance(connection, partition, poll, folded, amended)
         crashpoint("rater.before_commit")
@@ -122,6 +125,7 @@ async def _save(owner: Owner, poll: Poll, refs: list[int]) -> tuple[Folded, Amen
     state.next_offset = poll.next_offset
     state.steps += 1
     keep_totals(totals)
+    owner.tail.grow(grown, time.monotonic())
     LATE_EVENTS.inc(count_late(folded.totals) + folded.shares.count_late())
     LATE_AMENDMENTS.inc(keep_waiting(waiting, amended))
     memory.shrink()

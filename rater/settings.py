@@ -45,6 +45,10 @@ class RaterSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown_fi
     #: Cuts whose digests are made side by side, and events that one step of it reads.
     digest_cuts_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
     digest_events_max: Annotated[int, Meta(ge=1, le=200_000)] = 20_000
+    #: How long what polls add to roll-ups of usage is gathered before it is folded into sums.
+    rollup_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 60.0
+    #: Events of a customer from which sums of their usage are kept; fewer are read one by one.
+    rollup_events_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     #: Records that the outbox publishes at once.
     outbox_records_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
     #: How long Kafka may give nothing of a log that has records before its client is replaced.

@@ -15,6 +15,8 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from deploy.verify.report import see_counted
+from deploy.verify.rollups import queries as rollups
 from schemas.event_ref import (
     key_digest,
     keyed_event_ref,
@@ -278,6 +280,20 @@ def price_of(price: Mapping[str, Any], quantity: Fraction) -> Fraction:
         amount += (top - below) * Fraction(tier["unit_price"]) + Fraction(tier["flat_fee"])
         below = top if tier["up_to"] is None else Fraction(tier["up_to"])
     return -amount if quantity < 0 else amount
+
+
+async def broken_sums(connection: asyncpg.Connection, tenant: int | None = None) -> list[str]:
+    """Return which sums of usage are not what their events come to, as `verify` finds them."""
+    found: list[str] = []
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await see_counted(connection)
+        for statement in (rollups.sums_broken, rollups.customers_broken, rollups.places_broken):
+            found += [row["witness"] for row in await connection.fetch(statement, tenant)]
+    finally:
+        await transaction.rollback()
+    return found
 
 
 async def snapshot(connection: asyncpg.Connection) -> dict[str, list[tuple[Any, ...]]]:

@@ -178,6 +178,9 @@ async def _drop(
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             await _hold(connection, month)
+            # Reports go on without the events.
+            await connection.execute(queries.fold_tails)
+            await connection.execute(queries.roll_up_month, *month_bounds(month))
             await connection.execute(queries.add_archived_month, month, *facts)
             await connection.execute(queries.add_archived_usage, month, *month_bounds(month))
             await connection.execute(f"ALTER TABLE usage_event DETACH PARTITION {name}")

@@ -106,6 +106,19 @@ SELECT shard_key, customer_id, meter_id, $1, tenant_id, count(*)
 FROM public.usage_event WHERE event_ref >= $2 AND event_ref < $3
 GROUP BY shard_key, customer_id, meter_id, tenant_id;
 
+-- name: fold_tails
+-- No customer begins to have sums by this.
+SELECT fold_usage_tail(partition, 9223372036854775807) FROM rater_partition ORDER BY partition;
+
+-- name: roll_up_month
+-- Customers without sums who have events in a month, whose bounds $1 and $2 are refs, get them.
+SELECT roll_up_customer(shard_key, customer_id)
+FROM rolled_customer own
+WHERE grain IS NULL AND EXISTS (
+    SELECT FROM public.usage_event event
+    WHERE event.shard_key = own.shard_key AND event.customer_id = own.customer_id
+      AND event_ref >= $1 AND event_ref < $2);
+
 -- name: add_archived_month
 INSERT INTO archived_month (month, events, file_name, file_bytes, file_sha256)
 VALUES ($1, $2, $3, $4, $5);

@@ -32,6 +32,7 @@ KNOWN = (
     "rater_growth",
     "rater_latency",
     "closing",
+    "usage_reads",
     "invoicer",
 )
 SECONDS_MAX = 900

@@ -6,28 +6,26 @@ tiers they climb. It is what usage adds before minimum and maximum fees, discoun
 taxes.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 from msgspec import Raw, Struct
 
-from gateway.reports.asking import Asked, Found, queries, refs_between
+from gateway.reports.asking import Asked, Found, queries
 from runtime.postgres import Connection
 from schemas.aggregation import PLAIN
-from schemas.errors import InvalidInput
 from schemas.money import (
     AMOUNT_DIGITS,
+    ONE,
     QUANTITY_DIGITS,
     Quantity,
     decimal_to_scaled,
     scaled_to_text,
 )
 from schemas.price import LinePrice, basis_of, from_json, is_usage, price_total
-
-STRETCHES_MAX: Final = 50_000
-"""Sums that the amounts of one answer are computed from."""
 
 Amounts = dict[tuple[datetime, int], dict[str, int] | None]
 """By a window's start and a meter: scaled amounts by currency; None where a window has no amount of
@@ -66,28 +64,20 @@ class Stretch(Struct, frozen=True):
     units: Quantity
 
 
-async def amounts_of(
-    connection: Connection, tenant_id: int, asked: Asked, found: Found, window: str
-) -> Amounts:
-    """Compute what each window and meter has cost. Raises InvalidInput when there are too many."""
+async def load_priced_periods(
+    connection: Connection, tenant_id: int, asked: Asked, found: Found
+) -> list[PricedPeriod]:
+    """Read which lines price the usage asked for, each with its periods."""
     rows = await connection.fetch(
         queries.list_priced_periods,
         *(tenant_id, asked.shard_key, found.customer_id, found.meter_id, asked.start, asked.end),
     )
-    periods = [_priced_period(row) for row in rows if is_usage(from_json(row["price"]))]
-    if not periods:
-        return {}
-    bounds = sorted({asked.start, *(p.start for p in periods), *(p.end for p in periods)})
-    stretches = await connection.fetch(
-        queries.list_stretches,
-        *(tenant_id, asked.shard_key, found.customer_id, *refs_between(bounds[0], asked.end)),
-        *(window, asked.start, asked.end, bounds, STRETCHES_MAX + 1),
-        list({period.meter_id for period in periods}),
-    )
-    if len(stretches) > STRETCHES_MAX:
-        detail = f"comes to more than {STRETCHES_MAX} sums: ask for less time or a longer window"
-        raise InvalidInput("summary_too_long", detail, "/window")
-    return add_up(periods, [_stretch(row, bounds) for row in stretches])
+    return [_priced_period(row) for row in rows if is_usage(from_json(row["price"]))]
+
+
+def bounds_of(asked: Asked, periods: Iterable[PricedPeriod]) -> list[datetime]:
+    """Return the instants that stretches end at, besides windows; the first is where they begin."""
+    return sorted({asked.start, *(p.start for p in periods), *(p.end for p in periods)})
 
 
 def _priced_period(row: asyncpg.Record) -> PricedPeriod:
@@ -102,15 +92,34 @@ def _priced_period(row: asyncpg.Record) -> PricedPeriod:
     )
 
 
-def _stretch(row: asyncpg.Record, bounds: Sequence[datetime]) -> Stretch:
+def stretches_of(
+    own: Sequence[asyncpg.Record], fed: Sequence[asyncpg.Record], bounds: Sequence[datetime]
+) -> list[Stretch]:
+    """Build from rows of lists of stretches between such bounds.
+
+    own: of each meter, which counts in its own lines; fed: of those that others count toward.
+    """
+    toward = {row["toward_id"] for row in fed}
+    stretches = [
+        _stretch(row, bounds, row["meter_id"], row["event_count"] * ONE)
+        for row in own
+        if row["meter_id"] not in toward
+    ]
+    for row in fed:
+        units = decimal_to_scaled(row["units"], QUANTITY_DIGITS)
+        stretches.append(_stretch(row, bounds, row["toward_id"], units))
+    return stretches
+
+
+def _stretch(row: asyncpg.Record, bounds: Sequence[datetime], toward: int, units: int) -> Stretch:
     return Stretch(
-        toward=row["toward_id"],
+        toward=toward,
         meter_id=row["meter_id"],
         begin=bounds[row["bound"] - 1],
         window=row["start_at"],
         quantity=Quantity(decimal_to_scaled(row["quantity"], QUANTITY_DIGITS)),
         event_count=row["event_count"],
-        units=Quantity(decimal_to_scaled(row["units"], QUANTITY_DIGITS)),
+        units=Quantity(units),
     )
 
 
@@ -121,12 +130,13 @@ def add_up(periods: Iterable[PricedPeriod], stretches: Sequence[Stretch]) -> Amo
     where several meters count in a window its own first.
     """
     amounts: Amounts = {}
+    by_meter: dict[int, list[Stretch]] = {}
+    for stretch in stretches:
+        by_meter.setdefault(stretch.toward, []).append(stretch)
     for period in periods:
-        inside = [
-            stretch
-            for stretch in stretches
-            if stretch.toward == period.meter_id and period.start <= stretch.begin < period.end
-        ]
+        own = by_meter.get(period.meter_id, [])
+        first = bisect_left(own, period.start, key=_begin)
+        inside = own[first : bisect_left(own, period.end, lo=first, key=_begin)]
         if period.is_plain and basis_of(period.price) == "TOTAL":
             _add_line(amounts, period, inside)
         else:
@@ -134,6 +144,10 @@ def add_up(periods: Iterable[PricedPeriod], stretches: Sequence[Stretch]) -> Amo
                 if stretch.window is not None:
                     amounts[stretch.window, stretch.meter_id] = None
     return amounts
+
+
+def _begin(stretch: Stretch) -> datetime:
+    return stretch.begin
 
 
 def _add_line(amounts: Amounts, period: PricedPeriod, stretches: Iterable[Stretch]) -> None:

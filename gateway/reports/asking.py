@@ -101,9 +101,8 @@ class Found(Struct, frozen=True):
 async def find_named(connection: Connection, tenant_id: int, asked: Asked) -> Found:
     """Find what a report names.
 
-    Raises InvalidInput when the tenant has no such thing, or its events are in an archive.
+    Raises InvalidInput when the tenant has no such thing.
     """
-    await _check_not_archived(connection, asked)
     place = (tenant_id, asked.shard_key, asked.customer_ref)
     customer_id = await connection.fetchval(queries.find_customer, *place)
     if customer_id is None:
@@ -117,12 +116,12 @@ async def find_named(connection: Connection, tenant_id: int, asked: Asked) -> Fo
     return Found(customer_id, meter_id)
 
 
-async def _check_not_archived(connection: Connection, asked: Asked) -> None:
-    """Refuse to sum up events some of which have left: a part would pass for the whole."""
+async def check_not_archived(connection: Connection, start: datetime, remedy: str = "ask") -> None:
+    """Refuse to read events some of which have left: a part would pass for the whole."""
     first_month = await connection.fetchval(queries.first_month)
-    if _month(asked.start) < first_month:
+    if _month(start) < first_month:
         since = f"{2000 + first_month // 12}-{first_month % 12 + 1:02}-01"
-        detail = f"earlier events are in an archive: ask from {since} on"
+        detail = f"earlier events are in an archive: {remedy} from {since} on"
         raise InvalidInput("month_archived", detail, "/from")
 
 

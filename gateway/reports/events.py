@@ -18,6 +18,7 @@ from gateway.reports.asking import (
     MICRO,
     Asked,
     Found,
+    check_not_archived,
     cursor_of,
     find_named,
     names_of,
@@ -217,6 +218,7 @@ async def list_events(request: web.Request) -> web.Response:
     asked, limit, cursor = read_page(query.fields)
     query.finish()
     async with transaction(request) as (connection, tenant_id):
+        await check_not_archived(connection, asked.start)
         found = await find_named(connection, tenant_id, asked)
         rows, place = await _page(connection, tenant_id, found, asked, limit, cursor)
     answer = {

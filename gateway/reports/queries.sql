@@ -170,7 +170,7 @@ ORDER BY event_ref OFFSET $4 LIMIT 1;
 -- amended, and the last amendments in the time asked for.
 SELECT date_trunc($6, e.occurred_at) AS start_at, m.meter_id, m.usage_product_ref,
        m.name AS usage_product_name, e.additional_data::json ->> $9 AS value,
-       sum(e.quantity) AS quantity, count(*) AS event_count
+       trim_scale(sum(e.quantity)) AS quantity, count(*) AS event_count
 FROM (
     SELECT u.meter_id, u.occurred_at, u.quantity, u.additional_data
     FROM usage_event u
@@ -215,13 +215,72 @@ WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
   AND p.start_at < $6 AND p.end_at > $5 AND NOT cp.is_pending
 ORDER BY t.contract_number, cp.position, l.position, p.start_at;
 
+-- name: find_grain
+SELECT grain FROM rolled_customer WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3;
+
+-- name: has_archived_usage
+SELECT EXISTS (SELECT FROM archived_usage WHERE shard_key = $1 AND customer_id = $2
+               AND ($3::integer IS NULL OR meter_id = $3));
+
+-- name: count_usage
+-- How many events of a customer there are from each of the slots $6 until the slots $7. $4: where
+-- the customer's entries are in the tail.
+WITH sums AS MATERIALIZED (
+    SELECT slot, event_count FROM usage_rollup
+    WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3
+      AND slot >= (SELECT min(least) FROM unnest($6::integer[]) AS least)
+      AND slot < (SELECT max(most) FROM unnest($7::integer[]) AS most)
+    UNION ALL
+    SELECT entry.slot - entry.slot % $5::integer, entry.event_count
+    FROM usage_tail tail
+    CROSS JOIN LATERAL unnest(customer_ids, slots, event_counts)
+        AS entry (customer_id, slot, event_count)
+    WHERE tail.tenant_id = $1 AND tail.partition = $2 % (SELECT partitions FROM event_log)
+      AND tail.place = ANY ($4::smallint[]) AND entry.customer_id = $3
+)
+SELECT coalesce(sum(sums.event_count), 0)::bigint AS event_count
+FROM unnest($6::integer[], $7::integer[]) WITH ORDINALITY AS span (first, behind, number)
+LEFT JOIN sums ON slot >= first AND slot < behind
+GROUP BY number ORDER BY number;
+
 -- name: list_stretches
--- Sums a priced meter of $11, a meter whose events count in its lines, and a stretch of time, in
--- order, its own events first: stretches end where windows do from $7 on, and at each of the bounds
--- $9. The events are those that `summarise` sums. units: what as many events count as.
+-- Sums a meter and a stretch of time, in order: stretches end where windows do from $8 on, and at
+-- each of the bounds $10. The events are those that `summarise` sums.
+SELECT e.meter_id, width_bucket(e.occurred_at, $10::timestamptz[]) AS bound,
+       CASE WHEN e.occurred_at >= $8 THEN date_trunc($7, e.occurred_at) END AS start_at,
+       trim_scale(sum(e.quantity)) AS quantity, count(*) AS event_count
+FROM (
+    SELECT u.meter_id, u.occurred_at, u.quantity
+    FROM usage_event u
+    WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3
+      AND u.event_ref > $4 AND u.event_ref < $5
+      AND u.occurred_at >= ($10::timestamptz[])[1] AND u.occurred_at < $9
+      AND NOT EXISTS (SELECT FROM usage_event_version v
+                      WHERE v.shard_key = $2 AND v.event_ref = u.event_ref)
+    UNION ALL
+    SELECT v.meter_id, v.occurred_at, v.quantity
+    FROM usage_event_version v
+    WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3
+      AND v.occurred_at >= ($10::timestamptz[])[1] AND v.occurred_at < $9 AND v.kind <> 'DELETE'
+      AND NOT EXISTS (SELECT FROM usage_event_version later
+                      WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
+                        AND later.rated_at > v.rated_at)
+) e
+WHERE $6::integer IS NULL OR e.meter_id = $6
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 NULLS FIRST LIMIT $11;
+
+-- name: list_fed
+-- Which of some meters others count toward.
+SELECT DISTINCT toward_id FROM meter_feed
+WHERE tenant_id = $1 AND toward_id = ANY ($2::integer[]) AND meter_id <> toward_id;
+
+-- name: list_fed_stretches
+-- Sums a meter of $11, a meter whose events count in its lines, and a stretch of time, in order, its
+-- own events first: stretches end where windows do from $7 on, and at each of the bounds $9. The
+-- events are those that `summarise` sums. units: what as many events count as.
 SELECT f.toward_id, e.meter_id, width_bucket(e.occurred_at, $9::timestamptz[]) AS bound,
        CASE WHEN e.occurred_at >= $7 THEN date_trunc($6, e.occurred_at) END AS start_at,
-       sum(round(e.quantity * f.factor, 18)) AS quantity, count(*) AS event_count,
+       trim_scale(sum(round(e.quantity * f.factor, 18))) AS quantity, count(*) AS event_count,
        sum(round(f.factor, 18)) AS units
 FROM (
     SELECT u.meter_id, u.occurred_at, u.quantity
@@ -243,6 +302,68 @@ FROM (
 JOIN meter_feed f ON f.tenant_id = $1 AND f.meter_id = e.meter_id
 WHERE f.toward_id = ANY ($11::integer[])
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4 NULLS FIRST, e.meter_id <> f.toward_id, 2 LIMIT $10;
+
+-- name: list_rolled_stretches
+-- What `list_stretches` makes of events, made of sums of $11 slots: those from slot $12 until $13,
+-- but the ones that begin with $16, which bounds cut. Of these the events are read: from $17 until
+-- $18, by refs between $19 and $20. $14: slots that one window holds at least. $15: the first slot
+-- behind each bound.
+SELECT meter_id, bound, start_at, trim_scale(sum(quantity)) AS quantity,
+       sum(event_count)::bigint AS event_count
+FROM (
+    SELECT meter_id, width_bucket(at, $9::timestamptz[]) AS bound,
+           CASE WHEN at >= $7 THEN date_trunc($6, at) END AS start_at, quantity, event_count
+    FROM (
+        SELECT meter_id, to_timestamp(min(slot)::bigint * 900) AS at, sum(quantity) AS quantity,
+               sum(event_count) AS event_count
+        FROM (
+            SELECT meter_id, slot, quantity, event_count FROM usage_rollup
+            WHERE tenant_id = $1 AND shard_key = $2 AND customer_id = $3
+            UNION ALL
+            SELECT entry.meter_id, entry.slot - entry.slot % $11::integer, entry.quantity,
+                   entry.event_count
+            FROM usage_tail tail
+            CROSS JOIN LATERAL unnest(customer_ids, meter_ids, slots, quantities, event_counts)
+                AS entry (customer_id, meter_id, slot, quantity, event_count)
+            WHERE tail.tenant_id = $1
+              AND tail.partition = $2 % (SELECT partitions FROM event_log)
+              AND tail.place = ANY ($4::smallint[]) AND entry.customer_id = $3
+        ) kept
+        WHERE slot >= $12 AND slot < $13 AND slot <> ALL ($16::integer[])
+          AND ($5::integer IS NULL OR meter_id = $5)
+        GROUP BY meter_id, slot / $14::integer, width_bucket(slot, $15::integer[])
+        UNION ALL
+        SELECT e.meter_id, e.occurred_at, e.quantity, 1
+        FROM unnest($17::timestamptz[], $18::timestamptz[], $19::uuid[], $20::uuid[])
+            AS cut (start_at, end_at, low, high)
+        CROSS JOIN LATERAL (
+            SELECT u.meter_id, u.occurred_at, u.quantity
+            FROM usage_event u
+            WHERE u.tenant_id = $1 AND u.shard_key = $2 AND u.customer_id = $3
+              AND u.event_ref > cut.low AND u.event_ref < cut.high
+              AND u.occurred_at >= cut.start_at AND u.occurred_at < cut.end_at
+              AND NOT EXISTS (SELECT FROM usage_event_version v
+                              WHERE v.shard_key = $2 AND v.event_ref = u.event_ref)
+            UNION ALL
+            SELECT v.meter_id, v.occurred_at, v.quantity
+            FROM usage_event_version v
+            WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.customer_id = $3
+              AND v.occurred_at >= cut.start_at AND v.occurred_at < cut.end_at
+              AND v.kind <> 'DELETE'
+              AND NOT EXISTS (SELECT FROM usage_event_version later
+                              WHERE later.shard_key = $2 AND later.event_ref = v.event_ref
+                                AND later.rated_at > v.rated_at)
+        ) e
+        WHERE e.occurred_at >= ($9::timestamptz[])[1] AND e.occurred_at < $8
+          AND ($5::integer IS NULL OR e.meter_id = $5)
+    ) parts
+) placed
+GROUP BY 1, 2, 3 HAVING sum(event_count) <> 0
+ORDER BY 1, 2, 3 NULLS FIRST LIMIT $10;
+
+-- name: load_meters
+SELECT meter_id, usage_product_ref, name FROM meter
+WHERE tenant_id = $1 AND meter_id = ANY ($2::integer[]);
 
 -- name: list_dead_letters
 -- A page of a tenant's dead letters, in the order of the log, partition by partition.

@@ -42,6 +42,7 @@ from tests.rating import (
     as_counted,
     await_offsets,
     await_tasks,
+    broken_sums,
     charges,
     counters,
     eventually,
@@ -57,6 +58,8 @@ SMALL_STEPS = {
     "METERLINE_RATER_CLOSING_LINES_MAX": "4",
     "METERLINE_RATER_HEARTBEAT_SECONDS": "0.2",
     "METERLINE_RATER_LEASE_SECONDS": "2",
+    "METERLINE_RATER_ROLLUP_SECONDS": "0.05",
+    "METERLINE_RATER_ROLLUP_EVENTS_MIN": "30",
     "METERLINE_RATER_TRANSACTION_SECONDS_MAX": "10",
 }
 
@@ -152,7 +155,7 @@ class World:
             "TRUNCATE usage_event, usage_event_version, pending_amendment, unrated_usage, "
             "usage_conflict, dead_letter, partition_task, skipped_range, charge, charge_cut, "
             "period_cut, undigested_cut, billing_period, rater_outbox, late_period, "
-            "closing_schedule"
+            "closing_schedule, usage_tail, usage_rollup, rolled_customer"
         )
         await self.connection.execute(
             "UPDATE rater_partition SET next_offset = 0, steps = 0, changes_seen = 0, rated = 0, "
@@ -167,12 +170,15 @@ class World:
         expected = expected_charges(covered, self.contracts, self.lines)
         assert await charges(self.connection) == expected
         assert (await counters(self.connection))["amendments"] > 150
+        assert await self.connection.fetchval("SELECT count(*) FROM usage_rollup") > 0
+        assert await broken_sums(self.connection) == []
         disturbed = await snapshot(self.connection)
         await self.forget()
         peaceful.start()
         await self.done()
         assert peaceful.stop() == 0
         assert await snapshot(self.connection) == disturbed
+        assert await broken_sums(self.connection) == []
 
 
 @pytest_asyncio.fixture
@@ -198,6 +204,7 @@ def env(stack_env: dict[str, str]) -> dict[str, str]:
         "rater.after_commit:4",
         "rater.after_backfill_step:1",
         "rater.after_backfill_step:5",
+        "rater.before_rollup_commit:3",
         "rater.after_cut:2",
         "rater.before_digests:2",
         pytest.param("rater.after_digests:1", marks=pytest.mark.long),

@@ -1010,6 +1010,145 @@ COMMENT ON TABLE rater_outbox IS
 without the installation''s prefix.';
 CREATE INDEX rater_outbox_order ON rater_outbox (outbox_id);
 
+-- ---------------------------------------------------------------- usage rolled up
+
+CREATE TABLE usage_tail (
+    partition integer NOT NULL,
+    tenant_id integer NOT NULL,
+    place smallint NOT NULL,
+    end_offset bigint NOT NULL,
+    shard_keys integer[] NOT NULL,
+    customer_ids integer[] NOT NULL,
+    meter_ids integer[] NOT NULL,
+    slots integer[] NOT NULL,
+    event_counts integer[] NOT NULL,
+    quantities numeric[] NOT NULL,
+    PRIMARY KEY (partition, tenant_id, place, end_offset)
+);
+COMMENT ON TABLE usage_tail IS
+'Writer: rater. What each poll has added to the sums of usage and is not folded into them yet: an
+entry for each customer, meter and slot (quarter of an hour since 1970) at the same place of all the
+arrays; amendments take away and add. place: which part of the customers it is, by the highest bits of
+their shard keys.';
+-- Written once and soon deleted: what compressing would cost is not worth it.
+ALTER TABLE usage_tail
+ALTER COLUMN shard_keys SET STORAGE EXTERNAL, ALTER COLUMN customer_ids SET STORAGE EXTERNAL,
+ALTER COLUMN meter_ids SET STORAGE EXTERNAL, ALTER COLUMN slots SET STORAGE EXTERNAL,
+ALTER COLUMN event_counts SET STORAGE EXTERNAL, ALTER COLUMN quantities SET STORAGE EXTERNAL;
+
+CREATE TABLE rolled_customer (
+    shard_key integer NOT NULL,
+    customer_id integer NOT NULL,
+    tenant_id integer NOT NULL,
+    event_count bigint NOT NULL,
+    grain smallint CHECK (grain IN (1, 4)),
+    PRIMARY KEY (shard_key, customer_id)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE rolled_customer IS
+'Writer: rater. How many events of a customer count, as far as they are folded, and in how many slots
+at a time they are summed up: 4, an hour, or 1 where the midnights of its contracts are not at full
+hours; null while there are so few that reading them is as quick as reading sums.';
+
+CREATE TABLE usage_rollup (
+    shard_key integer NOT NULL,
+    customer_id integer NOT NULL,
+    meter_id integer NOT NULL,
+    slot integer NOT NULL,
+    tenant_id integer NOT NULL,
+    event_count bigint NOT NULL,
+    quantity numeric NOT NULL,
+    PRIMARY KEY (shard_key, customer_id, meter_id, slot)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE usage_rollup IS
+'Writer: rater (meterline archive sums up customers whose events are about to leave). The events of a
+customer and a meter that count, summed up by the slot that their time begins in; together with
+usage_tail they are exactly the events. quantity is as sent, before a meter''s formula.';
+
+-- Sums up all events of a customer. Nothing of it may be in the tail, and its partition's row is
+-- locked.
+CREATE FUNCTION roll_up_customer(key integer, customer integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    own_grain smallint := CASE WHEN EXISTS (
+        SELECT FROM contract JOIN contract_product product USING (shard_key, contract_ref)
+        CROSS JOIN (VALUES (now()), (now() + interval '182 days')) AS season (at)
+        WHERE shard_key = key AND customer_id = customer
+          AND extract(minute FROM at AT TIME ZONE product.timezone)
+            <> extract(minute FROM at AT TIME ZONE 'UTC')
+    ) THEN 1 ELSE 4 END;
+BEGIN
+    UPDATE rolled_customer SET grain = own_grain WHERE shard_key = key AND customer_id = customer;
+    INSERT INTO usage_rollup (shard_key, customer_id, meter_id, slot, tenant_id, event_count,
+                              quantity)
+    SELECT key, customer, meter_id,
+           floor(extract(epoch FROM occurred_at) / (900 * own_grain))::integer * own_grain,
+           tenant_id, count(*), sum(quantity)
+    FROM (
+        SELECT meter_id, occurred_at, quantity, tenant_id FROM usage_event e
+        WHERE shard_key = key AND customer_id = customer
+          AND NOT EXISTS (SELECT FROM usage_event_version v
+                          WHERE v.shard_key = key AND v.event_ref = e.event_ref)
+        UNION ALL
+        SELECT meter_id, occurred_at, quantity, tenant_id FROM usage_event_version v
+        WHERE shard_key = key AND customer_id = customer AND kind <> 'DELETE'
+          AND NOT EXISTS (SELECT FROM usage_event_version later
+                          WHERE later.shard_key = key AND later.event_ref = v.event_ref
+                            AND later.rated_at > v.rated_at)
+    ) AS counted
+    GROUP BY 3, 4, 5;
+END $$;
+
+-- Folds the tail of a partition into the sums; customers that have so many events now get sums.
+-- The partition's row is locked.
+CREATE FUNCTION fold_usage_tail(folded integer, events_min bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    one record;
+BEGIN
+    CREATE TEMPORARY TABLE IF NOT EXISTS tail_entry (
+        shard_key integer, customer_id integer, meter_id integer, slot integer, tenant_id integer,
+        event_count bigint, quantity numeric
+    ) ON COMMIT DELETE ROWS;
+    DELETE FROM tail_entry;
+    WITH taken AS (DELETE FROM usage_tail WHERE partition = folded RETURNING *)
+    INSERT INTO tail_entry
+    SELECT shard_key, customer_id, meter_id, slot, tenant_id, sum(event_count), sum(quantity)
+    FROM taken CROSS JOIN LATERAL
+        unnest(shard_keys, customer_ids, meter_ids, slots, event_counts, quantities)
+        AS entry (shard_key, customer_id, meter_id, slot, event_count, quantity)
+    GROUP BY 1, 2, 3, 4, 5;
+    INSERT INTO rolled_customer AS known (shard_key, customer_id, tenant_id, event_count)
+    SELECT shard_key, customer_id, tenant_id, sum(event_count) FROM tail_entry
+    GROUP BY 1, 2, 3 ORDER BY 1, 2
+    ON CONFLICT (shard_key, customer_id) DO UPDATE SET
+        event_count = known.event_count + excluded.event_count;
+    FOR one IN
+        SELECT shard_key, customer_id
+        FROM (SELECT DISTINCT shard_key, customer_id FROM tail_entry) AS own
+        JOIN rolled_customer USING (shard_key, customer_id)
+        WHERE grain IS NULL AND event_count >= events_min
+    LOOP
+        PERFORM roll_up_customer(one.shard_key, one.customer_id);
+        DELETE FROM tail_entry e
+        WHERE e.shard_key = one.shard_key AND e.customer_id = one.customer_id;
+    END LOOP;
+    INSERT INTO usage_rollup AS known (shard_key, customer_id, meter_id, slot, tenant_id,
+                                       event_count, quantity)
+    SELECT e.shard_key, e.customer_id, meter_id, slot - slot % grain, e.tenant_id,
+           sum(e.event_count), sum(quantity)
+    FROM tail_entry e JOIN rolled_customer own USING (shard_key, customer_id)
+    WHERE grain IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (shard_key, customer_id, meter_id, slot) DO UPDATE SET
+        event_count = known.event_count + excluded.event_count,
+        quantity = known.quantity + excluded.quantity;
+    -- What all events have left is as if there had never been one.
+    DELETE FROM usage_rollup own
+    USING tail_entry e JOIN rolled_customer c USING (shard_key, customer_id)
+    WHERE e.event_count <= 0 AND own.shard_key = e.shard_key AND own.customer_id = e.customer_id
+      AND own.meter_id = e.meter_id AND own.slot = e.slot - e.slot % c.grain
+      AND own.event_count = 0;
+END $$;
+
 -- ---------------------------------------------------------------- uploads
 
 CREATE TABLE upload (

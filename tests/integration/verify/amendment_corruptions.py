@@ -10,6 +10,7 @@ AMENDMENT_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an update's quantity is altered in the ninth decimal",
@@ -18,6 +19,7 @@ AMENDMENT_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an update moves its event out of every period",
@@ -27,6 +29,7 @@ AMENDMENT_CORRUPTIONS = (
         "coverage",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an update is doubled",
@@ -53,6 +56,7 @@ AMENDMENT_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "a deletion passes for an update",
@@ -61,6 +65,7 @@ AMENDMENT_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "a deletion alters what it deletes",
@@ -85,6 +90,7 @@ AMENDMENT_CORRUPTIONS = (
         "cuts",
         "tenants",
         "digests",
+        "rollups",
     ),
     spoil(
         "an amendment that waits is thrown away",

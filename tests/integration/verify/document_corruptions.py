@@ -173,6 +173,7 @@ DOCUMENT_CORRUPTIONS = (
         "FROM the_event)",
         "refs",
         "tenants",
+        "rollups",
     ),
     spoil(
         "a cut's charge is another line's",

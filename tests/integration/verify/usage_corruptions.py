@@ -100,6 +100,7 @@ USAGE_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an event is doubled",
@@ -112,6 +113,7 @@ USAGE_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an event is dropped and another doubled in its place",
@@ -124,6 +126,7 @@ USAGE_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an event's quantity is altered in the ninth decimal",
@@ -132,6 +135,7 @@ USAGE_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "an event is moved out of its period",
@@ -142,6 +146,7 @@ USAGE_CORRUPTIONS = (
         "cuts",
         "months",
         "digests",
+        "rollups",
     ),
     spoil(
         "an event is counted again in the month before",
@@ -162,6 +167,7 @@ USAGE_CORRUPTIONS = (
         "charges",
         "cuts",
         "digests",
+        "rollups",
     ),
     spoil(
         "a rated event is put on the unrated ones' list",
@@ -296,5 +302,54 @@ USAGE_CORRUPTIONS = (
         "JOIN charge_cut cut USING (period_ref) JOIN charge USING (charge_ref) "
         "WHERE charge.event_count <> cut.event_count LIMIT 1)",
         "digests",
+    ),
+    # Sums of usage.
+    spoil(
+        "a sum of usage is altered in the ninth decimal",
+        "UPDATE usage_rollup s SET quantity = s.quantity + 0.000000001 FROM the_event e "
+        "WHERE s.customer_id = e.customer_id AND s.meter_id = e.meter_id "
+        "AND to_timestamp(s.slot::bigint * 900) = date_trunc('hour', e.occurred_at)",
+        "rollups",
+    ),
+    spoil(
+        "a sum of usage is lost",
+        "DELETE FROM usage_rollup s USING the_event e WHERE s.customer_id = e.customer_id "
+        "AND s.meter_id = e.meter_id "
+        "AND to_timestamp(s.slot::bigint * 900) = date_trunc('hour', e.occurred_at)",
+        "rollups",
+    ),
+    spoil(
+        "a sum of usage is moved to another time",
+        "UPDATE usage_rollup s SET slot = slot + 100000 FROM the_event e "
+        "WHERE s.customer_id = e.customer_id AND s.meter_id = e.meter_id "
+        "AND to_timestamp(s.slot::bigint * 900) = date_trunc('hour', e.occurred_at)",
+        "rollups",
+    ),
+    spoil(
+        "a sum of usage counts an event less",
+        "UPDATE usage_rollup SET event_count = event_count - 1 "
+        "WHERE customer_id = (SELECT customer_id FROM the_event)",
+        "rollups",
+    ),
+    spoil(
+        "what is to be folded into sums is there twice",
+        "INSERT INTO usage_tail SELECT shard_key % (SELECT partitions FROM event_log), tenant_id, "
+        "-1, -1, ARRAY[shard_key], ARRAY[customer_id], ARRAY[meter_id], ARRAY[1893456], ARRAY[1], "
+        "ARRAY[quantity] FROM the_event",
+        "rollups",
+    ),
+    spoil(
+        "what adds up to nothing waits where no report looks for it",
+        "INSERT INTO usage_tail SELECT shard_key % (SELECT partitions FROM event_log), tenant_id, "
+        "120, -1, ARRAY[shard_key, shard_key], ARRAY[customer_id, customer_id], "
+        "ARRAY[meter_id, meter_id], ARRAY[1893456, 1893456], ARRAY[1, -1], "
+        "ARRAY[quantity, -quantity] FROM the_event",
+        "rollups",
+    ),
+    spoil(
+        "a customer counts an event more than there are",
+        "UPDATE rolled_customer SET event_count = event_count + 1 "
+        "WHERE customer_id = (SELECT customer_id FROM the_event)",
+        "rollups",
     ),
 )

@@ -330,7 +330,8 @@ async def build_world(servers: Servers, database: str, topic_prefix: str, logs: 
         "METERLINE_POSTGRES": database,
         "METERLINE_TOPIC_PREFIX": topic_prefix,
     }
-    rater, invoicer = Service("rater", env, logs), Service("invoicer", env, logs)
+    rolls = {"METERLINE_RATER_ROLLUP_SECONDS": "0.2", "METERLINE_RATER_ROLLUP_EVENTS_MIN": "1"}
+    rater, invoicer = Service("rater", env | rolls, logs), Service("invoicer", env, logs)
     async with _connected(database) as connection:
         builder = Builder(connection, servers.kafka, topic_prefix + USAGE_EVENTS)
         buyers = await _add_buyers(builder)
