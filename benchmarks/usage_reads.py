@@ -29,8 +29,9 @@ from benchmarks.site import METER_REF, PARTITIONS, Site, customer_refs, running_
 from deploy.local.ports import LOOPBACK, free_port
 from rater.arrivals import Arrival
 from rater.fold import Accepted
-from rater.memory import Customer, Tenant
+from rater.memory import Customer
 from rater.rollups import add_to_tail, entries_of, pack_tail
+from rater.tenants import Tenant
 from runtime.postgres import Queries
 from schemas.money import Quantity
 from schemas.usage_event import UsageEvent

@@ -15,7 +15,7 @@ SELECT (lpad(to_hex(287 + extract(month FROM at)::integer), 3, '0')
        number % 1000 / 8.0, '{"region": "eu"}'
 FROM customer CROSS JOIN meter CROSS JOIN generate_series(1, $2::bigint) AS number
 CROSS JOIN LATERAL (
-    SELECT timestamptz '2024-01-01T00:00:00Z' + number * (interval '366 days' / ($2 + 1)) AS at
+    SELECT timestamptz '2024-01-01T00:00:00Z' + interval '366 days' * (number / ($2 + 1.0)) AS at
 ) AS placed
 WHERE customer_ref = $1;
 

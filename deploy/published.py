@@ -13,8 +13,9 @@ import msgspec
 
 from invoicer.inputs import PeriodMessage
 from rater.dead_letters import DeadMessage
+from schemas.alerts import AlertMessage
 from schemas.published import DIALECT, usage_events_schema
-from schemas.topics import BILLING_PERIODS, DEAD_EVENTS, USAGE_EVENTS
+from schemas.topics import BILLING_ALERTS, BILLING_PERIODS, DEAD_EVENTS, USAGE_EVENTS
 
 FOLDER: Final = Path(__file__).parents[1] / "schemas" / "json"
 
@@ -25,6 +26,7 @@ def published() -> Mapping[str, bytes]:
         USAGE_EVENTS: usage_events_schema(),
         DEAD_EVENTS: _schema(DEAD_EVENTS, DeadMessage),
         BILLING_PERIODS: _schema(BILLING_PERIODS, PeriodMessage),
+        BILLING_ALERTS: _schema(BILLING_ALERTS, AlertMessage),
     }
     return {
         f"{topic}.schema.json": msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"

@@ -15,6 +15,7 @@ import asyncpg
 from rater import succession
 from rater.aggregates import ordered_charges, save_shares
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
+from rater.firing import fire
 from rater.fold import Moves, add_usage
 from rater.late import mark_late
 from rater.memory import Charge, Customer, Fed, Line, fed_lines, micros
@@ -71,6 +72,8 @@ async def step(owner: Owner, task: Task) -> None:
         await mark_late(connection, owner, new)
         if swaps:
             await succession.swap(connection, task)
+        # What is still pending is shown to nobody; what was swapped in is looked at as a whole.
+        fired = await fire(connection, owner, new) if task.version == 1 else []
         if is_last:
             await schedule_contract(connection, owner, task)
         await connection.execute(queries.step_partition, partition, moved)
@@ -81,6 +84,8 @@ async def step(owner: Owner, task: Task) -> None:
     if swaps:
         # Its lines in memory still count by the bounds before.
         owner.memory.forget_customer(task.customer_id)
+        owner.alerts.look_at(task.customer_id)
+    owner.alerts.keep(fired)
     LATE_EVENTS.inc(count_late(totals) + shares.count_late())
     BACKFILLED_EVENTS.inc(len(covered))
 

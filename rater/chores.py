@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from rater import automatic, rollups
+from rater import automatic, firing, rollups
 from rater.automatic import Round
 from rater.digests import Digesting
 from rater.months import make_ahead
@@ -23,7 +23,7 @@ class Chores:
     @property
     def is_ready(self) -> bool:
         """Tell whether there is something to do now that waits for no record."""
-        return self._owner.has_undigested or self._can_cut
+        return self._owner.has_undigested or self._can_cut or bool(self._owner.alerts.news)
 
     @property
     def _can_cut(self) -> bool:
@@ -42,4 +42,5 @@ class Chores:
                 self._round = None
         if owner.has_undigested:
             await self._digesting.step(owner)
+        await firing.step(owner)
         await rollups.step(owner)

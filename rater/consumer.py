@@ -135,6 +135,7 @@ class PartitionWorker:
             self.owner = owner
             await reference.load_tenants(self._pool, owner.memory)
             owner.waiting = await load_waiting(self._pool, self.partition)
+            await owner.alerts.load(self._pool, self.partition)
             await owner.take_changes()
             self._tasks = await load_tasks(self._pool, self.partition)
             log.info("partition_opened", partition=self.partition, next_offset=state.next_offset)

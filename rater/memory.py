@@ -75,6 +75,7 @@ class Product(msgspec.Struct):
     periods: dict[int, RatedPeriod]
     latest: RatedPeriod | None = None
     version: int = 1
+    customer_id: int = 0
 
     @classmethod
     def of(

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 
 from rater import reference
+from rater.alerts import Alerts
 from rater.log_reader import LogReader
 from rater.memory import Customer, Memory
 from rater.repeats import Repeats
@@ -39,6 +40,7 @@ class Owner:
         #: Amendments that wait for their events, as last committed.
         self.waiting = Waiting()
         self.repeats = Repeats()
+        self.alerts = Alerts()
         #: What is not folded into sums of usage yet.
         self.tail = Tail(polls=1, entries=0, since=time.monotonic())
         #: Whether there may be cuts whose digests are still to be made.
@@ -56,6 +58,7 @@ class Owner:
         if self.state.changes_seen == before:
             return False
         await reference.load_tenants(self.pool, self.memory)
+        await self.alerts.load(self.pool, self.state.partition)
         return True
 
     async def customer(self, customer_ref: str) -> Customer:

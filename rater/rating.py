@@ -11,6 +11,7 @@ from rater.amendments import add_up, amend_poll, join_moves, keep_waiting, save_
 from rater.arrivals import Arrival, Poll
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
 from rater.dead_letters import add_dead_letters
+from rater.firing import fire
 from rater.fold import Folded, fold
 from rater.late import mark_late
 from rater.metrics import (
@@ -115,6 +116,7 @@ async def _save(owner: Owner, poll: Poll, refs: list[int]) -> tuple[Folded, Amen
         totals += await save_shares(connection, folded.shares.joined(amended.shares))
         await drop_empty(connection, totals)
         await mark_late(connection, owner, totals)
+        fired = await fire(connection, owner, totals)
         tail = (partition, poll.next_offset, folded.accepted, amended.versions)
         grown = await add_to_tail(connection, *tail)
         await _set_aside(connection, owner, poll, folded, amended)
@@ -125,6 +127,7 @@ async def _save(owner: Owner, poll: Poll, refs: list[int]) -> tuple[Folded, Amen
     state.next_offset = poll.next_offset
     state.steps += 1
     keep_totals(totals)
+    owner.alerts.keep(fired)
     owner.tail.grow(grown, time.monotonic())
     LATE_EVENTS.inc(count_late(folded.totals) + folded.shares.count_late())
     LATE_AMENDMENTS.inc(keep_waiting(waiting, amended))

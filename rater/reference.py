@@ -184,7 +184,7 @@ def read_products(
 
 
 def _product(row: asyncpg.Record, tenant: Tenant) -> Product:
-    return Product.of(
+    product = Product.of(
         ref=row["contract_product_ref"],
         shard_key=row["shard_key"],
         tenant=tenant,
@@ -193,6 +193,8 @@ def _product(row: asyncpg.Record, tenant: Tenant) -> Product:
         waits_for_call=row["closing"] == "MANUAL",
         version=row["version"],
     )
+    product.customer_id = row["customer_id"]
+    return product
 
 
 @lru_cache(maxsize=1 << 14)

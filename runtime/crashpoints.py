@@ -21,6 +21,7 @@ CrashPoint = Literal[
     "rater.after_digests",
     "rater.after_backfill_step",
     "rater.before_rollup_commit",
+    "rater.after_firing",
     "rater.after_outbox_publish",
     "archive.after_fence",
     "archive.after_file",

@@ -26,6 +26,7 @@ from uuid import UUID
 from schemas.errors import InvalidInput
 
 RefKind = Literal[
+    "alert",
     "contract",
     "contract_product",
     "contract_line",

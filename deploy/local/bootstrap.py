@@ -17,7 +17,13 @@ from deploy.local.errors import StackError
 from runtime.migrations import MigrationError, migrate
 from runtime.passwords import generate_password, hash_password
 from runtime.postgres import Queries
-from schemas.topics import BILLING_PERIODS, DEAD_EVENTS, TOPIC_SETTINGS, USAGE_EVENTS
+from schemas.topics import (
+    BILLING_ALERTS,
+    BILLING_PERIODS,
+    DEAD_EVENTS,
+    TOPIC_SETTINGS,
+    USAGE_EVENTS,
+)
 
 MIGRATIONS = Path(__file__).parents[2] / "schemas" / "sql" / "migrations"
 PARTITIONS = 8
@@ -144,7 +150,12 @@ async def _create_topics(
 ) -> None:
     """Create the topics that do not exist, replicated as far as there are brokers."""
     brokers = len((await admin.describe_cluster())["brokers"])
-    counts = {USAGE_EVENTS: partitions, BILLING_PERIODS: partitions, DEAD_EVENTS: 1}
+    counts = {
+        USAGE_EVENTS: partitions,
+        BILLING_PERIODS: partitions,
+        BILLING_ALERTS: 1,
+        DEAD_EVENTS: 1,
+    }
     missing = [
         NewTopic(
             name=prefix + name,

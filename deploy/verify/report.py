@@ -10,6 +10,7 @@ import asyncpg
 from deploy.local.bootstrap import MIGRATIONS
 from deploy.local.find import StackAddress
 from deploy.verify import (
+    alerts,
     audit,
     credits,
     digests,
@@ -36,6 +37,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *log.CHECKS,
     *totals.CHECKS,
     *rollups.CHECKS,
+    *alerts.CHECKS,
     *digests.CHECKS,
     *versions.CHECKS,
     *prices.CHECKS,

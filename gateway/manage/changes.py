@@ -50,6 +50,19 @@ async def announce(
     )
 
 
+async def announce_alert(connection: Connection, shard_key: int) -> tuple[int, int]:
+    """Tell the owner of a customer's partition that alerts change; `announce` says the rest.
+
+    Returns the partition and its version, which the alert's row takes.
+    """
+    partitions = await connection.fetchval(queries.count_partitions)
+    partition = partition_of(shard_key, partitions)
+    row = await _lock(connection, queries.lock_partition, partition)
+    assert row is not None, "every partition of the log has a row"
+    await connection.execute(queries.wake_owner, str(partition))
+    return partition, row["reference_version"]
+
+
 async def announce_to_all(connection: Connection) -> None:
     """Note a change for the owners of all partitions; `announce` says the rest."""
     await _lock(connection, queries.announce_to_all)

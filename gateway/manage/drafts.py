@@ -5,9 +5,8 @@ again from the contracts of the customer whose bits it has. What is shown is wha
 own drafting makes of the usage rated so far; nothing is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
-from fractions import Fraction
 from itertools import takewhile
 from typing import Any, Final
 from uuid import UUID
@@ -20,28 +19,19 @@ from runtime.postgres import Connection
 from schemas.commitments import read_commitments, true_ups_json
 from schemas.document import DocumentLine, DocumentProduct, DraftedDocument, tiers_json
 from schemas.document_ref import document_ref
-from schemas.drafting import CutLine, ProductInput, draft_document
+from schemas.drafting import ProductInput, draft_document
 from schemas.event_ref import month_of, shard_key_of
 from schemas.money import (
-    AMOUNT_DIGITS,
     PRICE_DIGITS,
     QUANTITY_DIGITS,
-    Amount,
-    Price,
-    Quantity,
     currency_digits,
     decimal_to_scaled,
     scaled_to_decimal,
 )
 from schemas.periods import BillingTerms, Period, period_at, periods
-from schemas.price import from_json
+from schemas.standing import Totals, product_so_far
 
 Row = asyncpg.Record
-Totals = dict[tuple[UUID, datetime], list[Any]]
-"""What a line has come to in the period that begins at an instant: a row with the columns of
-`list_charges_so_far`, or one a cell."""
-
-_NO_PERIOD: Final = UUID(int=0)
 _DAYS_MAX: Final = 31
 
 
@@ -122,7 +112,7 @@ async def draft_on(
     lines = await connection.fetch(queries.list_lines_of_products, tenant_id, place, refs)
     starts = [one.period.start for one in due]
     charges = await connection.fetch(queries.list_charges_so_far, tenant_id, place, refs, starts)
-    totals: Totals = {}
+    totals: dict[tuple[UUID, datetime], list[Row]] = {}
     for row in charges:
         totals.setdefault((row["contract_line_ref"], row["start_at"]), []).append(row)
     products = [product_input(one, lines, totals) for one in due]
@@ -164,26 +154,10 @@ def due_periods(terms: BillingTerms, issue_date: date) -> list[Period]:
 
 def product_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput:
     """Put together what a product is drafted from: all its lines, with their usage so far."""
-    terms, period = due.terms, due.period
-    minimum = terms["minimum_fee"]
-    return ProductInput(
-        contract_product_ref=terms["contract_product_ref"],
-        period_ref=_NO_PERIOD,
-        cut_number=0,
-        product_name=terms["product_name"],
-        lines=[
-            _line(row, total)
-            for row in lines
-            if row["contract_product_ref"] == terms["contract_product_ref"]
-            for total in totals.get((row["contract_line_ref"], period.start), [None])
-        ],
-        part=period.part,
-        is_first_period=period.index == 0,
-        minimum_fee=None if minimum is None else _price(minimum),
-        discount_percent=_price(terms["discount"]),
-        tax_percent=_price(terms["tax"]),
-        commitments=read_commitments(terms["commitments"]),
-        spent_before=_spent_before(terms, period),
+    return msgspec.structs.replace(
+        product_so_far(due.terms, due.period, lines, totals),
+        commitments=read_commitments(due.terms["commitments"]),
+        spent_before=_spent_before(due.terms, due.period),
     )
 
 
@@ -192,33 +166,6 @@ def _spent_before(terms: Row, period: Period) -> int | None:
     if period_at(BillingTerms.of_row(terms), period.end) is not None:
         return None
     return decimal_to_scaled(terms["spent"], currency_digits(terms["currency"]))
-
-
-def _price(value: Any) -> Price:  # noqa: ANN401 - a NUMERIC of the driver
-    return Price(decimal_to_scaled(value, PRICE_DIGITS))
-
-
-def _line(row: Row, total: Mapping[str, Any] | None) -> CutLine:
-    line = CutLine(
-        line_item_ref=row["line_item_ref"],
-        contract_line_ref=row["contract_line_ref"],
-        pricing_line_id=row["pricing_line_id"],
-        item=row["item"],
-        price=from_json(row["price"]),
-    )
-    if total is None:
-        return line
-    return msgspec.structs.replace(
-        line,
-        quantity=Quantity(decimal_to_scaled(total["quantity"], QUANTITY_DIGITS)),
-        charge_ref=total["charge_ref"],
-        event_count=total["event_count"],
-        exact_quantity=Fraction(total["exact_quantity"]) if total["exact_quantity"] else None,
-        cell=total["cell"],
-        fees=Amount(
-            decimal_to_scaled(total["amount"], AMOUNT_DIGITS) if line.price.event_fees else 0
-        ),
-    )
 
 
 def product_row(product: DocumentProduct, digits: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 
 from gateway.manage.context import queries
-from gateway.manage.drafts import Due, Found, Totals, product_input
+from gateway.manage.drafts import Due, Found, product_input
 from gateway.manage.values import DUE_UPON_USAGE
 from gateway.reports.asking import names_of, refs_between
 from gateway.reports.asking import queries as reports
@@ -31,6 +31,7 @@ from schemas.event_ref import shard_key_of
 from schemas.meter_feed import times
 from schemas.money import QUANTITY_DIGITS, Quantity, decimal_to_scaled, scaled_to_decimal
 from schemas.periods import BillingTerms, period_at
+from schemas.standing import Totals
 
 Row = asyncpg.Record
 
@@ -101,8 +102,8 @@ async def _totals(
     period = due.period
     between = (*refs_between(period.start, period.end), period.start, period.end)
     whose = (tenant_id, event["shard_key"], event["customer_id"])
-    before: Totals = {}
-    after: Totals = {}
+    before: dict[tuple[UUID, datetime], list[Any]] = {}
+    after: dict[tuple[UUID, datetime], list[Any]] = {}
     for line in lines:
         place = (line["contract_line_ref"], period.start)
         feed = feeds[line["meter_id"]]

@@ -210,6 +210,10 @@ SELECT set_config('lock_timeout', $1, true);
 UPDATE rater_partition SET reference_version = reference_version + 1 WHERE partition = $1
 RETURNING reference_version, next_offset;
 
+-- name: wake_owner
+-- At the commit; whoever misses it notices the version soon.
+SELECT pg_notify('meterline_partition', $1);
+
 -- name: find_archived_usage
 -- The last month of a customer's archived usage that counts toward some meters, from a month on.
 SELECT max(u.month) FROM archived_usage u
@@ -382,7 +386,7 @@ WHERE d.tenant_id = $1 AND d.shard_key = $2 AND d.document_ref = $3;
 -- Every product of the contracts in a shard, which is mostly one customer's, with who bills whom.
 SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS product_name,
     cp.currency, cp.net_terms, cp.tax, cp.discount,
-    coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments::text AS commitments,
+    coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments::text AS commitments, cp.credits::text AS credits,
     CASE WHEN cp.commitments = '[]' THEN 0 ELSE (
         SELECT coalesce(sum(o.total), 0) FROM document_product o
         WHERE o.shard_key = cp.shard_key AND o.contract_product_ref = cp.contract_product_ref
@@ -412,7 +416,7 @@ ORDER BY k.contract_number, cp.position, cp.version;
 
 -- name: list_lines_of_products
 SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item,
-    pl.price::text AS price, m.meter_id, m.aggregation, m.formula
+    pl.price::text AS price, m.meter_id, m.usage_product_ref, m.aggregation, m.formula
 FROM contract_line l
 JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
 LEFT JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
@@ -509,3 +513,23 @@ SELECT left('key ' || api_key, 255) FROM api_key WHERE tenant_id = $1 AND api_ke
 UNION ALL
 SELECT left('admin ' || email, 255) FROM admin_user WHERE tenant_id = $1 AND admin_ref = $2
 LIMIT 1;
+
+-- name: list_unbilled_charges
+-- What the lines of products have come to in the periods that have no document yet.
+SELECT c.contract_line_ref, b.start_at, c.charge_ref, c.cell, c.quantity, c.event_count,
+    c.exact_quantity, trim_scale(c.amount) AS amount
+FROM billing_period b
+JOIN charge c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref
+WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.contract_product_ref = ANY ($3::uuid[])
+    AND (b.start_at = ANY ($4::timestamptz[]) OR NOT EXISTS (
+        SELECT FROM document_input i
+        WHERE i.shard_key = b.shard_key AND i.contract_product_ref = b.contract_product_ref
+          AND i.period_ref = b.period_ref));
+
+-- name: list_billed_periods
+-- What the documents of products' periods come to, adjustments with them.
+SELECT o.contract_product_ref, b.start_at, sum(o.total) AS total
+FROM document_product o
+JOIN billing_period b ON b.shard_key = o.shard_key AND b.period_ref = o.period_ref
+WHERE o.tenant_id = $1 AND o.shard_key = $2 AND o.contract_product_ref = ANY ($3::uuid[])
+GROUP BY 1, 2;

@@ -7,7 +7,9 @@ from aiohttp import web
 from gateway.formats import manage as formats
 from gateway.formats import updating
 from gateway.manage import (
+    alerts,
     amendments,
+    balances,
     closing,
     commitments,
     contract_cancelling,
@@ -38,6 +40,8 @@ ROUTES: Final[list[web.RouteDef]] = [
     *amendments.ROUTES,
     *later.ROUTES,
     *commitments.ROUTES,
+    *balances.ROUTES,
+    *alerts.ROUTES,
     *contracts.ROUTES,
     *contract_editing.ROUTES,
     *contract_cancelling.ROUTES,

@@ -1149,6 +1149,58 @@ BEGIN
       AND own.event_count = 0;
 END $$;
 
+-- ---------------------------------------------------------------- alerts
+
+CREATE TABLE alert (
+    shard_key integer NOT NULL,
+    alert_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    partition integer NOT NULL,
+    partition_version bigint NOT NULL,
+    customer_id integer NOT NULL,
+    contract_ref uuid,
+    pricing_line_id integer,
+    meter_id integer,
+    name text,
+    kind text NOT NULL CHECK (kind IN (
+        'QUANTITY', 'AMOUNT', 'INCLUDED_PERCENT', 'COMMITMENT_PERCENT', 'CREDIT_LEFT')),
+    threshold numeric NOT NULL CHECK (threshold BETWEEN 0 AND 1e38),
+    version integer NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz,
+    CHECK (num_nonnulls(pricing_line_id, meter_id)
+        = CASE WHEN kind IN ('QUANTITY', 'AMOUNT', 'INCLUDED_PERCENT') THEN 1 ELSE 0 END),
+    PRIMARY KEY (shard_key, alert_ref),
+    FOREIGN KEY (shard_key, customer_id) REFERENCES customer
+);
+COMMENT ON TABLE alert IS
+'Writer: gateway. What a tenant wants to be told of: the running period of a line item, a meter or a
+contract product reaches a threshold; of one contract, or of all of a customer. version counts the
+thresholds that it had. partition_version is the reference_version that rater_partition got with its
+last change, under the row''s lock: the owner takes notice of it by that.';
+CREATE INDEX alert_news ON alert (partition, partition_version);
+CREATE INDEX alert_listing ON alert (tenant_id, alert_ref) WHERE deleted_at IS NULL;
+
+CREATE TABLE alert_firing (
+    shard_key integer NOT NULL,
+    alert_ref uuid NOT NULL,
+    version integer NOT NULL,
+    period_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    contract_line_ref uuid,
+    start_date date NOT NULL,
+    end_date date NOT NULL,
+    value numeric NOT NULL,
+    threshold numeric NOT NULL,
+    fired_at timestamptz NOT NULL,
+    PRIMARY KEY (shard_key, alert_ref, version, period_ref)
+);
+COMMENT ON TABLE alert_firing IS
+'Writer: rater. A threshold that was reached in a period, and the value then: once, whatever comes
+after. It is written with the outbox row that tells of it, in the transaction that moved the charge.';
+
 -- ---------------------------------------------------------------- uploads
 
 CREATE TABLE upload (
@@ -1520,7 +1572,7 @@ GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer
     reference_version
 TO meterline_tenant;
 GRANT INSERT, DELETE ON idempotent_answer, upload_rejection, meter_feed TO meterline_tenant;
-GRANT INSERT, UPDATE ON upload TO meterline_tenant;
+GRANT INSERT, UPDATE ON upload, alert TO meterline_tenant;
 GRANT INSERT ON audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
 GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;
 GRANT UPDATE (reference_version) ON rater_partition TO meterline_tenant;

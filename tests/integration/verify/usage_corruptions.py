@@ -352,4 +352,32 @@ USAGE_CORRUPTIONS = (
         "WHERE customer_id = (SELECT customer_id FROM the_event)",
         "rollups",
     ),
+    # Alerts.
+    spoil(
+        "a threshold was reached and nobody was told",
+        "INSERT INTO alert (shard_key, alert_ref, tenant_id, partition, partition_version, "
+        "customer_id, meter_id, kind, threshold, created_at) SELECT shard_key, event_ref, "
+        "tenant_id, shard_key % (SELECT partitions FROM event_log), 0, customer_id, meter_id, "
+        "'QUANTITY', 0.000000001, '2000-01-01' FROM the_event",
+        "alerts",
+    ),
+    spoil(
+        "an alert that nobody made has fired",
+        "INSERT INTO alert_firing SELECT shard_key, event_ref, 1, period_ref, e.tenant_id, "
+        "contract_ref, contract_product_ref, contract_line_ref, '2026-10-01', '2026-11-01', 5, 5, "
+        "now() FROM the_event e JOIN contract_line USING (shard_key, contract_line_ref) "
+        "JOIN contract_product USING (shard_key, contract_product_ref)",
+        "alerts",
+    ),
+    spoil(
+        "an alert has fired below its threshold",
+        "INSERT INTO alert (shard_key, alert_ref, tenant_id, partition, partition_version, "
+        "customer_id, meter_id, kind, threshold) SELECT shard_key, event_ref, tenant_id, 0, "
+        "0, customer_id, meter_id, 'QUANTITY', 5 FROM the_event; "
+        "INSERT INTO alert_firing SELECT shard_key, event_ref, 1, period_ref, e.tenant_id, "
+        "contract_ref, contract_product_ref, contract_line_ref, '2026-10-01', '2026-11-01', 4, 5, "
+        "now() FROM the_event e JOIN contract_line USING (shard_key, contract_line_ref) "
+        "JOIN contract_product USING (shard_key, contract_product_ref)",
+        "alerts",
+    ),
 )

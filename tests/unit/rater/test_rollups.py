@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from rater.amend import EventNow, Version
 from rater.arrivals import AmendmentArrival, Arrival
 from rater.fold import Accepted
-from rater.memory import Customer, Tenant
+from rater.memory import Customer
 from rater.rollups import entries_of, pack_tail
 from rater.tail import ENTRIES_MAX, POLLS_MAX, Tail
+from rater.tenants import Tenant
 from schemas.amendment import Amendment
 from schemas.money import Quantity
 from schemas.rollup import place_of, places_of
