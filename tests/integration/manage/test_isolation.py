@@ -25,6 +25,7 @@ NAMED = {
     ("POST", "/api/pricings/{pricing_ref}/publish"): 404,
     ("GET", "/api/contracts/{contract_ref}"): 404,
     ("GET", "/api/contracts/credits/{contract_ref}"): 404,
+    ("GET", "/api/contracts/balances/{contract_ref}"): 404,
     ("POST", "/api/contracts/close/{contract_ref}"): 404,
     ("GET", "/api/contracts/close/{contract_ref}"): 404,
     ("GET", "/api/invoices/{invoice_ref}"): 404,
@@ -65,6 +66,14 @@ REPORTS = {
     ("GET", "/api/usage/summary"),
     ("GET", "/api/usage/dead"),
     ("POST", "/api/usage/dead/{id}/retry"),
+}
+#: Tested in tests/integration/reports/test_alerts.py.
+ALERTS = {
+    ("POST", "/api/alerts"),
+    ("GET", "/api/alerts"),
+    ("GET", "/api/alerts/{alert_ref}"),
+    ("PUT", "/api/alerts/{alert_ref}"),
+    ("DELETE", "/api/alerts/{alert_ref}"),
 }
 #: Tested in tests/integration/gateway/test_uploads.py.
 UPLOADS = {
@@ -129,7 +138,7 @@ async def refs_of(client: Client) -> dict[str, str]:
 def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
-    elsewhere = COMPUTED | REPORTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER
+    elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 
