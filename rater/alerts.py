@@ -1,6 +1,6 @@
 """What tenants want to be told of, as a partition's owner remembers it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -10,7 +10,7 @@ import msgspec
 
 from rater.memory import Line
 from runtime.postgres import Queries
-from schemas.alerts import OF_A_LINE, AlertKind
+from schemas.alerts import AlertKind
 
 queries: Final = Queries.beside(__file__, "alerts.sql")
 
@@ -39,13 +39,23 @@ class Alert(msgspec.Struct, frozen=True):
     kind: AlertKind
     threshold: Fraction
 
-    def is_of(self, contract_ref: UUID, pricing_line_id: int, meter_id: int | None) -> bool:
-        """Tell whether it looks at a line, alone or as a part of its contract product."""
-        return self.contract_ref in (None, contract_ref) and (
-            self.kind not in OF_A_LINE
-            or self.pricing_line_id == pricing_line_id
-            or (self.meter_id is not None and self.meter_id == meter_id)
+    def may_be_of(self, line: Line) -> bool:
+        """Tell whether it may look at a line, alone or as a part of its contract product.
+
+        What a contract sells in a line item's place is not told apart here.
+        """
+        return self.contract_ref in (None, line.product.contract_ref) and (
+            self.meter_id is None or self.meter_id == line.meter_id
         )
+
+    def is_of(self, line_ids: Collection[int | None], meter_id: int | None) -> bool:
+        """Tell whether it looks at a line by itself.
+
+        line_ids: of its price version, and of the line item that this is sold in the place of.
+        """
+        if self.meter_id is not None:
+            return self.meter_id == meter_id
+        return self.pricing_line_id is not None and self.pricing_line_id in line_ids
 
 
 class Alerts:
@@ -79,11 +89,10 @@ class Alerts:
 
     def waiting(self, customer_id: int, line: Line, period_ref: UUID) -> list[Alert]:
         """Return the alerts that look at a line and are not known to have fired in a period."""
-        contract_ref = line.product.contract_ref
         return [
             alert
             for alert in self.by_customer.get(customer_id, {}).values()
-            if alert.is_of(contract_ref, line.pricing_line_id, line.meter_id)
+            if alert.may_be_of(line)
             and Firing(alert.ref, alert.version, period_ref) not in self._fired
         ]
 

@@ -41,7 +41,8 @@ JOIN pricing i ON i.tenant_id = p.tenant_id AND i.pricing_id = p.pricing_id;
 
 -- name: watched_lines
 -- What the lines of periods have come to, all cells of a line together, in the order of the contract.
-SELECT b.period_ref, l.contract_line_ref, l.pricing_line_id, i.meter_id, i.line_item_ref,
+SELECT b.period_ref, l.contract_line_ref, l.pricing_line_id, i.base_line_id, i.meter_id,
+       i.line_item_ref,
        m.usage_product_ref, i.price::text AS price, b.quantity, b.amount
 FROM unnest($1::integer[], $2::uuid[]) AS wanted (shard_key, period_ref)
 CROSS JOIN LATERAL (

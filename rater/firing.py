@@ -112,7 +112,7 @@ async def _look(connection: Connection, owner: Owner, watched: Watched) -> list[
 def _reached_lines(alert: Alert, period: Row, lines: Sequence[Row]) -> list[Reached]:
     """Return the first line that has reached a threshold, if one has."""
     for line in lines:
-        if not alert.is_of(period["contract_ref"], line["pricing_line_id"], line["meter_id"]):
+        if not alert.is_of((line["pricing_line_id"], line["base_line_id"]), line["meter_id"]):
             continue
         value: Fraction | None = Fraction(line["quantity"])
         if alert.kind == "AMOUNT":

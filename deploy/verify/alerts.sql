@@ -36,7 +36,7 @@ FROM alert
 JOIN rater_partition owner USING (partition)
 JOIN contract ON contract.shard_key = alert.shard_key AND contract.customer_id = alert.customer_id
 JOIN contract_product product ON product.shard_key = contract.shard_key
-    AND product.contract_ref = contract.contract_ref
+    AND product.contract_ref = contract.contract_ref AND NOT product.is_pending
 JOIN billing_period period ON period.shard_key = product.shard_key
     AND period.contract_product_ref = product.contract_product_ref
 JOIN total ON total.shard_key = period.shard_key AND total.period_ref = period.period_ref
@@ -48,7 +48,7 @@ WHERE ($1::integer IS NULL OR alert.tenant_id = $1)
   AND partition_version <= owner.changes_seen AND alert.created_at < now() - interval '1 minute'
   AND period.end_at > alert.created_at
   AND coalesce(alert.contract_ref, contract.contract_ref) = contract.contract_ref
-  AND (price.pricing_line_id = alert.pricing_line_id OR price.meter_id = alert.meter_id)
+  AND (alert.pricing_line_id IN (price.pricing_line_id, price.base_line_id) OR price.meter_id = alert.meter_id)
   AND CASE kind WHEN 'AMOUNT' THEN amount ELSE quantity END >= threshold
   AND NOT EXISTS (
     SELECT FROM alert_firing firing

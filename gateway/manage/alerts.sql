@@ -15,7 +15,9 @@ WHERE tenant_id = $1 AND line_item_ref = $2;
 -- name: is_line_of_contract
 SELECT EXISTS (
     SELECT FROM contract_product p JOIN contract_line l USING (shard_key, contract_product_ref)
-    WHERE p.tenant_id = $1 AND p.shard_key = $2 AND p.contract_ref = $3 AND l.pricing_line_id = $4);
+    JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
+    WHERE p.tenant_id = $1 AND p.shard_key = $2 AND p.contract_ref = $3
+      AND $4::integer IN (i.pricing_line_id, i.base_line_id));
 
 -- name: find_meter
 SELECT meter_id FROM meter WHERE tenant_id = $1 AND usage_product_ref = $2;

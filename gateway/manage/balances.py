@@ -47,7 +47,11 @@ async def get_balances(request: web.Request) -> web.Response:
             if row["contract_ref"] == contract_ref
         ]
         standings = await _stand(connection, tenant_id, place, terms, now)
-    products = [_product(row, *standing) for row, standing in zip(terms, standings, strict=True)]
+    products = [
+        _product(row, *standing)
+        for row, standing in zip(terms, standings, strict=True)
+        if standing[0] is not None or row["until_date"] is None  # not what an edit has replaced
+    ]
     return json_answer({"contract_ref": contract_ref, "as_of": now, "products": products})
 
 
