@@ -55,8 +55,7 @@ async def step(owner: Owner, task: Task) -> None:
         is_last = len(page) < page_length
         swaps = is_last and task.version > 1
         if is_last:
-            place = (task.customer_id, lines, (low, high))
-            shares.again |= await ordered_charges(connection, *place)
+            shares.again |= await ordered_charges(connection, task.customer_id, lines, (low, high))
         moved = await connection.fetchval(queries.take_unrated, task.shard_key, covered)
         cursor = page[-1]["event_ref"] if page else task.cursor
         if swaps:
@@ -72,7 +71,6 @@ async def step(owner: Owner, task: Task) -> None:
         await mark_late(connection, owner, new)
         if swaps:
             await succession.swap(connection, task)
-        # What is still pending is shown to nobody; what was swapped in is looked at as a whole.
         fired = await fire(connection, owner, new) if task.version == 1 else []
         if is_last:
             await schedule_contract(connection, owner, task)

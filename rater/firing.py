@@ -1,7 +1,8 @@
 """Fires alerts: looks at periods that have moved, and tells of thresholds that were reached.
 
 It is done in the transaction that moves the charges, once they are written. A row for each alert,
-its version and a period makes it once, whatever is read again or falls and rises again.
+its version and a period makes it once, whatever is read again or falls and rises again. A version
+of a contract that is being back-filled is not looked at until it prices, and then as a whole.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
