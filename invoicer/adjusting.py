@@ -1,62 +1,92 @@
 """Adjusting: draws up what has changed of issued documents, as the inputs come in."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from fractions import Fraction
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import asyncpg
 from msgspec.structs import replace
 
 from invoicer import repository
-from invoicer.adjustments import Billed, BilledLine, BilledProduct, LineKey, ProductKey, difference
-from invoicer.assembly import Assembly, DocumentKey, ProductTerms, assemble
-from invoicer.draft_rows import write_drafts
-from invoicer.repository import Issuer, document_columns, queries
+from invoicer.adjustments import difference, with_credits
+from invoicer.assembly import Assembly, DocumentKey, assemble
+from invoicer.billed import load_billed
+from invoicer.crediting import Draw, redraw_credits
+from invoicer.draft_rows import write_drafts, write_draws
+from invoicer.repository import Groups, Issuer, Running
 from runtime.clock import Clock
 from runtime.postgres import Connection
 from schemas.document import DocumentKind
 from schemas.document_ref import adjustment_ref
-from schemas.money import AMOUNT_DIGITS, PRICE_DIGITS, Price, currency_digits, decimal_to_scaled
+
+
+class Correction(NamedTuple):
+    """What has changed of an issued document.
+
+    assembly: as it is drawn now, its draft the difference. number: of a document of its own.
+    """
+
+    assembly: Assembly
+    number: int
+    draws: list[Draw]
+
+
+async def find_corrections(
+    connection: Connection, documents: Sequence[DocumentKey], groups: Groups, running: Running
+) -> dict[UUID, Correction]:
+    """Draw issued documents anew and return by how much they differ, those that do, by their refs.
+
+    The documents' contracts are locked. running: what corrections change is changed there.
+    """
+    if not documents:
+        return {}
+    cuts = await repository.load_cuts(connection, documents)
+    lines = await repository.load_cut_lines(connection, [c for own in cuts.values() for c in own])
+    billed = await load_billed(connection, documents)
+    found = {}
+    for key in sorted(documents, key=lambda key: (key.issue_date, key.document_ref)):
+        own, periods = billed[key.document_ref], cuts[key.document_ref]
+        rates = {k: (p.discount_percent, p.tax_percent) for k, p in own.products.items()}
+        group = groups[key.contract_ref, key.document_group]
+        redrawn = assemble(key, group, periods, lines, running.spent, rates)
+        draft = difference(redrawn.draft, own, key.document_ref)
+        if draft is None:
+            continue
+        draws = redraw_credits(redrawn.draft, group, periods, running.drawn)
+        draft = with_credits(draft, sum(one.amount for one in draws))
+        for product in draft.products:
+            running.add_spent(product)
+        found[key.document_ref] = Correction(
+            replace(redrawn, draft=draft, is_complete=True), own.adjustments + 1, draws
+        )
+    return found
 
 
 async def adjust(
     connection: Connection, issuer: Issuer, documents: Sequence[DocumentKey], clock: Clock
 ) -> list[Assembly]:
-    """Draw up adjustments of issued documents that their inputs have changed, as drafts.
+    """Draw up adjustments of issued documents, each as a draft of its own.
 
     The documents' contracts are locked, so their adjustments are counted without a gap.
     """
     if not documents:
         return []
-    terms = await repository.load_terms(connection, documents)
-    cuts = await repository.load_cuts(connection, documents)
-    lines = await repository.load_cut_lines(connection, [c for own in cuts.values() for c in own])
-    billed = await load_billed(connection, documents)
-    products = {(k.shard_key, one) for k in documents for one in _group(terms, k)}
-    spent = await repository.load_spent(connection, list(products))
-    adjustments = []
-    for key in documents:
-        own = billed[key.document_ref]
-        rates = {k: (p.discount_percent, p.tax_percent) for k, p in own.products.items()}
-        group = _group(terms, key)
-        redrawn = assemble(key, group, cuts[key.document_ref], lines, spent, rates)
-        draft = difference(redrawn.draft, own)
-        if draft is not None:
-            assembly = replace(redrawn, draft=draft, is_complete=True)
-            adjustments.append(_adjustment(assembly, own.adjustments + 1, clock()))
-    if adjustments:
-        parties = await repository.load_parties(connection, adjustments)
-        await write_drafts(connection, issuer.tenant_id, issuer.entity_id, adjustments, parties)
-    return adjustments
-
-
-def _group(
-    terms: Mapping[tuple[UUID, int], Sequence[ProductTerms]], key: DocumentKey
-) -> Sequence[ProductTerms]:
-    return terms[key.contract_ref, key.document_group]
+    groups = await repository.load_terms(connection, documents)
+    running = await repository.load_running(connection, documents, groups)
+    found = await find_corrections(connection, documents, groups, running)
+    if not found:
+        return []
+    today = clock()
+    adjustments = [
+        (_adjustment(one.assembly, one.number, today), one.draws) for one in found.values()
+    ]
+    assemblies = [assembly for assembly, _ in adjustments]
+    parties = await repository.load_parties(connection, assemblies)
+    await write_drafts(connection, issuer.tenant_id, issuer.entity_id, assemblies, parties)
+    draws = [(assembly, draw) for assembly, own in adjustments for draw in own]
+    await write_draws(connection, issuer.tenant_id, draws)
+    return assemblies
 
 
 def _adjustment(assembly: Assembly, number: int, now: datetime) -> Assembly:
@@ -76,45 +106,17 @@ def _adjustment(assembly: Assembly, number: int, now: datetime) -> Assembly:
     )
 
 
-async def load_billed(
-    connection: Connection, documents: Sequence[DocumentKey]
-) -> dict[UUID, Billed]:
-    """Add up each document and its adjustments."""
-    keys = document_columns(documents)
-    totals = await connection.fetch(queries.load_billed, *keys)
-    digits = {row["root"]: currency_digits(row["currency"]) for row in totals}
-    lines: dict[tuple[UUID, ProductKey], dict[LineKey, BilledLine]] = defaultdict(dict)
-    for row in await connection.fetch(queries.load_billed_lines, *keys):
-        place = (row["root"], (row["contract_product_ref"], row["period_ref"]))
-        lines[place][row["contract_line_ref"], row["cell"]] = BilledLine(
-            quantity=sum(map(Fraction, row["quantities"]), Fraction(0)),
-            amount=decimal_to_scaled(row["amount"], digits[row["root"]]),
-            event_count=int(row["event_count"]),
-            fees=decimal_to_scaled(row["fees"], AMOUNT_DIGITS),
-        )
-    products: dict[UUID, dict[ProductKey, BilledProduct]] = defaultdict(dict)
-    for row in await connection.fetch(queries.load_billed_products, *keys):
-        root, product = row["root"], (row["contract_product_ref"], row["period_ref"])
-        products[root][product] = _product(row, lines[root, product], digits[root])
-    return {
-        row["root"]: Billed(
-            products=products[row["root"]],
-            total_tax=decimal_to_scaled(row["total_tax"], digits[row["root"]]),
-            adjustments=row["adjustments"],
-        )
-        for row in totals
+async def find_dependents(
+    connection: Connection, assemblies: Sequence[Assembly]
+) -> list[DocumentKey]:
+    """Return the issued documents that look back at what was corrected just now.
+
+    These are the last ones of products with a commitment over the contract.
+    """
+    corrected = {
+        (assembly.key.shard_key, product.contract_product_ref)
+        for assembly in assemblies
+        for product in assembly.draft.products
+        if product.root is not None
     }
-
-
-def _product(
-    row: asyncpg.Record, lines: Mapping[LineKey, BilledLine], digits: int
-) -> BilledProduct:
-    return BilledProduct(
-        minimum_fee=decimal_to_scaled(row["minimum_fee"], digits),
-        sub_total=decimal_to_scaled(row["sub_total"], digits),
-        total=decimal_to_scaled(row["total"], digits),
-        discount=decimal_to_scaled(row["discount"], digits),
-        discount_percent=Price(decimal_to_scaled(row["discount_rate"], PRICE_DIGITS)),
-        tax_percent=Price(decimal_to_scaled(row["tax_rate"], PRICE_DIGITS)),
-        lines=lines,
-    )
+    return await repository.find_looking_back(connection, sorted(corrected))

@@ -1,24 +1,29 @@
 """Adjustments: what a document would say now, less all that was issued for it. Pure.
 
-Lines, minimum fees, discounts and tax are compared each for itself, as they were rounded, so that a
-document and its adjustments always add up to the document that would be drawn today. No minimum
-fee applies to a difference.
+Lines, minimum fees, commitments, discounts and tax are compared each for itself, as they were
+rounded, so that a document and its adjustments always add up to the document that would be drawn
+today. No minimum fee applies to a difference.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
+from schemas.commitments import TrueUp
 from schemas.document import (
+    FEE_CELL,
     AccountingEventType,
+    Adjustment,
     DocumentLine,
     DocumentProduct,
     DraftedDocument,
 )
+from schemas.mean_price import mean_walk
 from schemas.money import QUANTITY_DIGITS, Amount, Price, Quantity, round_fraction
+from schemas.price import TierCharge, basis_of, cell_price, cell_values
 
 LineKey = tuple[UUID, str]
 """Contract line and cell: what tells the lines of a product apart."""
@@ -52,10 +57,11 @@ class BilledProduct(msgspec.Struct, frozen=True):
     discount_percent: Price
     tax_percent: Price
     lines: Mapping[LineKey, BilledLine]
+    true_ups: tuple[TrueUp, ...] = ()
 
 
 class Billed(msgspec.Struct, frozen=True):
-    """A document and its adjustments so far, added up. adjustments: how many there are."""
+    """A document and its adjustments so far, added up. adjustments: documents of their own."""
 
     products: Mapping[ProductKey, BilledProduct]
     total_tax: int
@@ -65,34 +71,70 @@ class Billed(msgspec.Struct, frozen=True):
 _NOTHING = BilledLine(Fraction(0), 0, 0)
 
 
-def difference(new: DraftedDocument, billed: Billed) -> DraftedDocument | None:
+def difference(new: DraftedDocument, billed: Billed, root: UUID) -> DraftedDocument | None:
     """Return the adjustment that turns what was billed into a document as it is drawn now.
 
     None where nothing differs. It holds the lines that have changed, and the products that these
-    or their fees are of.
+    or their fees are of. root: the document that it is the difference to.
     """
     products = []
     for product in new.products:
         before = billed.products[product.contract_product_ref, product.period_ref]
         if (changed := _product_difference(product, before)) is not None:
-            products.append(changed)
+            products.append(replace(changed, root=root))
     total_tax = new.total_tax - billed.total_tax
     if not products and not total_tax:
         return None
     sub_total = sum(product.total for product in products)
     total_discount = sum(product.discount for product in products)
-    total = sub_total - total_discount + total_tax
-    kind = AccountingEventType.CREDIT if total < 0 else AccountingEventType.DEBIT
-    return replace(
+    adjustment = replace(
         new,
-        accounting_event_type=kind,
         products=tuple(products),
         taxes=(),
         sub_total=sub_total,
         total_discount=total_discount,
         total_tax=total_tax,
-        credits_amount=0,
+        adjustments=(Adjustment(root, sub_total, total_discount, total_tax),),
+    )
+    return with_credits(adjustment, 0)
+
+
+def with_credits(adjustment: DraftedDocument, credits_amount: int) -> DraftedDocument:
+    """Return a document of one adjustment as it is when credits have paid so much of it.
+
+    Below zero: so much is given back to them. What is left says whether it is a credit.
+    """
+    [own] = adjustment.adjustments
+    total = adjustment.sub_total - adjustment.total_discount + adjustment.total_tax - credits_amount
+    return replace(
+        adjustment,
+        accounting_event_type=AccountingEventType.CREDIT
+        if total < 0
+        else AccountingEventType.DEBIT,
+        credits_amount=credits_amount,
         total=total,
+        adjustments=(replace(own, credits_amount=credits_amount),),
+    )
+
+
+def carry(document: DraftedDocument, adjustments: Sequence[DraftedDocument]) -> DraftedDocument:
+    """Put adjustments of earlier documents onto a document, behind its own products."""
+    if not adjustments:
+        return document
+    parts = (document, *adjustments)
+    total = sum(part.total for part in parts)
+    return replace(
+        document,
+        accounting_event_type=AccountingEventType.CREDIT
+        if total < 0
+        else AccountingEventType.INVOICE,
+        products=tuple(product for part in parts for product in part.products),
+        sub_total=sum(part.sub_total for part in parts),
+        total_discount=sum(part.total_discount for part in parts),
+        total_tax=sum(part.total_tax for part in parts),
+        credits_amount=sum(part.credits_amount for part in parts),
+        total=total,
+        adjustments=tuple(own for part in parts for own in part.adjustments),
     )
 
 
@@ -104,7 +146,8 @@ def _product_difference(new: DocumentProduct, before: BilledProduct) -> Document
             lines.append(changed)
     minimum_fee = (new.minimum_fee or 0) - before.minimum_fee
     total, discount = new.total - before.total, new.discount - before.discount
-    if not lines and not (minimum_fee or total or discount):
+    true_ups = _true_up_differences(new.true_ups, before.true_ups)
+    if not lines and not (minimum_fee or total or discount or true_ups):
         return None
     return replace(
         new,
@@ -114,8 +157,20 @@ def _product_difference(new: DocumentProduct, before: BilledProduct) -> Document
         total=total,
         discount=discount,
         discounted=total - discount,
-        true_ups=(),
+        true_ups=true_ups,
     )
+
+
+def _true_up_differences(new: Sequence[TrueUp], before: Sequence[TrueUp]) -> tuple[TrueUp, ...]:
+    """Return by how much each commitment comes to something else, those that don't left out."""
+    known = {one.over: one for one in before}
+    changed = []
+    for one in new:
+        old = known.get(one.over, TrueUp(one.over, 0, 0, 0))
+        if one != old:
+            figures = (one.committed - old.committed, one.spent - old.spent, one.added - old.added)
+            changed.append(TrueUp(one.over, *figures))
+    return tuple(changed)
 
 
 def _vanished(new: DocumentProduct, before: BilledProduct) -> Iterator[DocumentLine]:
@@ -128,6 +183,7 @@ def _vanished(new: DocumentProduct, before: BilledProduct) -> Iterator[DocumentL
             cell=cell,
             quantity=Quantity(0),
             exact_quantity=None,
+            tiers=(),
             usage_amount=Amount(0),
             amount=0,
             event_count=0,
@@ -148,8 +204,40 @@ def _line_difference(new: DocumentLine, before: BilledLine) -> DocumentLine | No
         new,
         quantity=scaled,
         exact_quantity=None if is_exact else quantity,
-        tiers=(),
+        tiers=_tier_differences(new.tiers, _tiers_before(new, before.quantity)),
         usage_amount=Amount(new.usage_amount - before.fees),
         amount=amount,
         event_count=event_count,
     )
+
+
+def _tiers_before(line: DocumentLine, quantity: Fraction) -> Sequence[TierCharge]:
+    """Return the tiers that a line had entered by what was billed of it."""
+    price, basis = line.price, basis_of(line.price)
+    if basis == "EVENTS" or line.cell == FEE_CELL:
+        return ()
+    if basis == "CELLS":
+        price = cell_price(price, cell_values(line.cell))
+    return mean_walk(price, quantity)
+
+
+def _tier_differences(
+    after: Sequence[TierCharge], before: Sequence[TierCharge]
+) -> tuple[TierCharge, ...]:
+    """Return by how much each tier comes to something else, from the lowest to the open one."""
+    new, old = ({tier.up_to: tier for tier in tiers} for tiers in (after, before))
+    changed = []
+    for up_to in sorted(new.keys() | old.keys(), key=lambda bound: (bound is None, bound or 0)):
+        tier = new.get(up_to) or old[up_to]
+        nothing = TierCharge(up_to, Quantity(0), tier.unit_price, Price(0), Amount(0))
+        now, then = new.get(up_to, nothing), old.get(up_to, nothing)
+        if now != then:
+            changed.append(
+                replace(
+                    tier,
+                    quantity=Quantity(now.quantity - then.quantity),
+                    flat_fee=Price(now.flat_fee - then.flat_fee),
+                    amount=Amount(now.amount - then.amount),
+                )
+            )
+    return tuple(changed)

@@ -149,12 +149,16 @@ async def scan(
     clock: Clock,
     stopping: asyncio.Event,
 ) -> None:
-    """Look for cuts without a document, now and then, until told to stop."""
+    """Look for cuts without a document, now and then, until told to stop.
+
+    And for what waits for the next document of a contract that is to have none.
+    """
     since = _BEGINNING
     while not stopping.is_set():
         before = clock() - timedelta(seconds=settings.scan_grace_seconds)
         try:
             await scan_once(pool, intake, since, before, settings.batch_size_max)
+            await intake.release_stranded(before)
         except Stopping:
             return
         except TRANSIENT_ERRORS as error:

@@ -1,7 +1,8 @@
 """Prepaid credits of documents: what each draws, in the order in which they are issued.
 
 A grant pays for its own product: what that comes to after its discount, with the tax on it. The
-contract's row is locked, so that no two documents draw at once.
+contract's row is locked, so that no two documents draw at once. An adjustment draws, or gives back,
+what its document would draw now less what was drawn for its periods.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
+from msgspec.structs import replace
 
 from invoicer.assembly import Assembly, CutPeriod, ProductTerms
 from schemas.credits import Grant, Span, draw, read_grants
@@ -22,9 +23,8 @@ Drawn = dict[UUID, dict[tuple[int, int], int]]
 
 
 class Draw(NamedTuple):
-    """What a document draws from one grant for one period; in minor."""
+    """What a document draws from one grant for one period, or gives back; in minor."""
 
-    assembly: Assembly
     contract_product_ref: UUID
     period_index: int
     place: int
@@ -41,27 +41,56 @@ def draw_credits(
 
     drawn: by all other documents of the contract; what this one draws is added.
     """
+    draws = _draws(assembly.draft, group, cuts, drawn)
+    credits_amount = sum(one.amount for one in draws)
+    draft = assembly.draft
+    paid = replace(draft, credits_amount=credits_amount, total=draft.total - credits_amount)
+    return replace(assembly, draft=paid), draws
+
+
+def redraw_credits(
+    redrawn: DraftedDocument,
+    group: Sequence[ProductTerms],
+    cuts: Sequence[CutPeriod],
+    drawn: Drawn,
+) -> list[Draw]:
+    """Return what a document as it is drawn now draws more than was drawn for its periods, or less.
+
+    drawn: by all documents of the contract; what changes is changed there.
+    """
+    places = {(cut.contract_product_ref, cut.period_index) for cut in cuts}
+    before: dict[tuple[UUID, int, int], int] = {}
+    for ref, own in drawn.items():
+        for place, at in [key for key in own if (ref, key[1]) in places]:
+            before[ref, at, place] = own.pop((place, at))
+    draws = _draws(redrawn, group, cuts, drawn)
+    after = {one[:3]: one.amount for one in draws}
+    changes = {key: after.get(key, 0) - before.get(key, 0) for key in before.keys() | after.keys()}
+    return [Draw(*key, amount) for key, amount in sorted(changes.items()) if amount]
+
+
+def _draws(
+    draft: DraftedDocument,
+    group: Sequence[ProductTerms],
+    cuts: Sequence[CutPeriod],
+    drawn: Drawn,
+) -> list[Draw]:
+    """Draw for each product in turn; what is drawn is added to what was."""
     terms = {one.contract_product_ref: one for one in group}
     if all(one.credits == "[]" for one in group):
-        return assembly, []
+        return []
     index = {cut.period_ref: cut.period_index for cut in cuts}
-    draft = assembly.draft
     left = draft.total
-    found: list[tuple[UUID, int, int, int]] = []
+    found: list[Draw] = []
     for product, due in zip(draft.products, dues(draft.products), strict=True):
         own = drawn.setdefault(product.contract_product_ref, {})
         at = index[product.period_ref]
         paid = _draw(terms[product.contract_product_ref], draft, own, at, min(due, left))
         for place, amount in paid.items():
             own[place, at] = amount
-            found.append((product.contract_product_ref, at, place, amount))
+            found.append(Draw(product.contract_product_ref, at, place, amount))
             left -= amount
-    credits_amount = sum(amount for *_, amount in found)
-    paid_draft = msgspec.structs.replace(
-        draft, credits_amount=credits_amount, total=draft.total - credits_amount
-    )
-    paid_assembly = msgspec.structs.replace(assembly, draft=paid_draft)
-    return paid_assembly, [Draw(paid_assembly, *row) for row in found]
+    return found
 
 
 def _draw(

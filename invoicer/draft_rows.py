@@ -30,6 +30,7 @@ _PRODUCT_COLUMNS: Final = (
     "discount_rate",
     "tax_rate",
     "true_ups",
+    "root_document_ref",
 )
 _LINE_COLUMNS: Final = (
     "shard_key",
@@ -57,6 +58,10 @@ _DRAW_COLUMNS: Final = (
     *("shard_key", "contract_product_ref", "period_index", "place", "tenant_id"),
     *("document_ref", "amount"),
 )
+_ADJUSTMENT_COLUMNS: Final = (
+    *("shard_key", "document_ref", "root_document_ref", "tenant_id"),
+    *("sub_total", "total_discount", "total_tax", "credits_amount"),
+)
 _DOCUMENT_WIDTH: Final = 20
 
 
@@ -64,19 +69,21 @@ _DOCUMENT_WIDTH: Final = 20
 _known_decimal: Final = lru_cache(maxsize=16_384)(scaled_to_decimal)
 
 
-async def write_draws(connection: Connection, tenant_id: int, draws: Sequence[Draw]) -> None:
+async def write_draws(
+    connection: Connection, tenant_id: int, draws: Sequence[tuple[Assembly, Draw]]
+) -> None:
     """Write what documents have drawn from credits; the documents must be there."""
     rows = [
         (
-            draw.assembly.key.shard_key,
+            assembly.key.shard_key,
             draw.contract_product_ref,
             draw.period_index,
             draw.place,
             tenant_id,
-            draw.assembly.key.document_ref,
-            scaled_to_decimal(draw.amount, draw.assembly.draft.currency_digits),
+            assembly.key.document_ref,
+            scaled_to_decimal(draw.amount, assembly.draft.currency_digits),
         )
-        for draw in draws
+        for assembly, draw in draws
     ]
     if rows:
         await connection.copy_records_to_table("credit_draw", records=rows, columns=_DRAW_COLUMNS)
@@ -107,6 +114,11 @@ async def write_drafts(
         records=[row for a in assemblies for row in _line_rows(a, tenant_id)],
         columns=_LINE_COLUMNS,
     )
+    adjustments = [row for a in assemblies for row in _adjustment_rows(a, tenant_id)]
+    if adjustments:
+        await connection.copy_records_to_table(
+            "document_adjustment", records=adjustments, columns=_ADJUSTMENT_COLUMNS
+        )
 
 
 def _document_row(assembly: Assembly, customer_id: int, parties: str) -> tuple[Any, ...]:
@@ -152,6 +164,17 @@ def _product_rows(assembly: Assembly, tenant_id: int) -> Iterator[tuple[Any, ...
             _known_decimal(product.discount_percent, PRICE_DIGITS),
             _known_decimal(product.tax_percent, PRICE_DIGITS),
             true_ups_json(product.true_ups, digits),
+            product.root,
+        )
+
+
+def _adjustment_rows(assembly: Assembly, tenant_id: int) -> Iterator[tuple[Any, ...]]:
+    key, digits = assembly.key, assembly.draft.currency_digits
+    for one in assembly.draft.adjustments:
+        money = (one.sub_total, one.total_discount, one.total_tax, one.credits_amount)
+        yield (
+            *(key.shard_key, key.document_ref, one.root, tenant_id),
+            *(scaled_to_decimal(minor, digits) for minor in money),
         )
 
 

@@ -9,15 +9,19 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
+from uuid import UUID
 
 import asyncpg
 
 from invoicer import metrics, repository
+from invoicer.assembly import DocumentKey
 from invoicer.inputs import InputKey
-from invoicer.issuing import Outcome, take_inputs
+from invoicer.issuing import Outcome, release, take_inputs
 from invoicer.repository import Issuer, Routed
+from invoicer.waiting import find_stranded
 from runtime.clock import Clock
 from runtime.lifecycle import wait_for
 from runtime.logging import get_logger
@@ -31,6 +35,7 @@ BACKOFF_SECONDS_MAX: Final = 15.0
 ERROR_LENGTH_MAX: Final = 2_000
 
 _ROUTED_PER_QUERY: Final = 5_000
+_FIRST: Final = (-1, UUID(int=0))
 
 
 class Stopping(Exception):
@@ -65,6 +70,27 @@ class Intake:
         distinct = sorted(set(keys))
         for start in range(0, len(distinct), _ROUTED_PER_QUERY):
             await self._take_distinct(distinct[start : start + _ROUTED_PER_QUERY])
+
+    async def release_stranded(self, before: datetime) -> int:
+        """Correct what has waited since before then for a document that is not to come any more.
+
+        Returns how many documents that made. Raises Stopping.
+        """
+        released = 0
+        after: tuple[int, UUID] | None = _FIRST
+        while after is not None:
+            async with self._pool.acquire() as connection:
+                arguments = (before, after, self._batch_size_max)
+                stranded, after = await find_stranded(connection, *arguments)
+            for issuer, documents in stranded.items():
+                outcome = await self._retried(partial(self._release, issuer, documents))
+                self._report(issuer, outcome)
+                released += outcome.issued
+        return released
+
+    async def _release(self, issuer: Issuer, documents: Sequence[DocumentKey]) -> Outcome:
+        async with self._pool.acquire() as connection:
+            return await release(connection, issuer, documents, self._clock)
 
     async def _take_distinct(self, keys: Sequence[InputKey]) -> None:
         routed = await self._retried(partial(self._route, keys))

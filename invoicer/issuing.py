@@ -8,8 +8,11 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from invoicer import repository
-from invoicer.adjusting import adjust
+from invoicer.adjusting import adjust, find_corrections, find_dependents
+from invoicer.adjustments import carry
 from invoicer.assembly import Assembly, DocumentKey, assemble
 from invoicer.crediting import Draw, draw_credits
 from invoicer.draft_rows import write_drafts, write_draws
@@ -17,6 +20,7 @@ from invoicer.inputs import InputKey
 from invoicer.lifecycle import REDRAWN, check_transition
 from invoicer.numbering import issue_order, number_documents, take_numbers
 from invoicer.repository import Issuer, Routed, Standing
+from invoicer.waiting import add_waiting, assign_waiting, drop_stranded, drop_waiting, split_waiting
 from runtime.clock import Clock
 from runtime.crashpoints import crashpoint
 from runtime.postgres import Connection
@@ -55,15 +59,69 @@ async def take_inputs(
         standing = await repository.load_standing(connection, touched)
         _check_periods(fresh, standing)
         drawn = [key for key in touched if _is_drawn(standing.get(key.document_ref))]
-        assemblies = await _draw(connection, issuer, drawn, standing)
-        issued = await _issue(connection, issuer, assemblies, standing, clock)
-        corrected = [key for key in touched if key not in drawn]
-        adjustments = await adjust(connection, issuer, corrected, clock)
-        for _series, own in groupby(sorted(adjustments, key=_in_series), key=_in_series):
-            issued += await _issue(connection, issuer, list(own), {}, clock)
+        changed = [key for key in touched if key not in drawn]
+        batch = _Batch(connection, issuer, clock)
+        await batch.run(drawn, changed, standing)
         crashpoint("invoicer.before_issue")
     crashpoint("invoicer.after_issue")
-    return Outcome(len(fresh), len(assemblies) + len(adjustments), issued)
+    return Outcome(len(fresh), batch.drafted, batch.issued)
+
+
+async def release(
+    connection: Connection, issuer: Issuer, stranded: Sequence[DocumentKey], clock: Clock
+) -> Outcome:
+    """Correct documents of one issuer whose contracts have no next document any more."""
+    async with connection.transaction():
+        await repository.lock_contracts(connection, stranded)
+        gone = await drop_stranded(connection, stranded)
+        batch = _Batch(connection, issuer, clock)
+        await batch.run([], [key for key in stranded if key.document_ref in gone], {})
+    return Outcome(0, batch.drafted, batch.issued)
+
+
+class _Batch:
+    """What is drawn up and issued in one transaction, for one issuer."""
+
+    def __init__(self, connection: Connection, issuer: Issuer, clock: Clock) -> None:
+        self._connection = connection
+        self._issuer = issuer
+        self._clock = clock
+        self.drafted = 0
+        self.issued = 0
+
+    async def run(
+        self,
+        drawn: Sequence[DocumentKey],
+        changed: Sequence[DocumentKey],
+        standing: Mapping[UUID, Standing],
+    ) -> None:
+        """Draw up documents, and correct issued ones that have changed."""
+        connection, issuer = self._connection, self._issuer
+        own, waiting = await split_waiting(connection, issuer, changed)
+        known = set(drawn)
+        more = [
+            k for k in await add_waiting(connection, issuer.tenant_id, waiting) if k not in known
+        ]
+        if more:
+            standing = {**standing, **await repository.load_standing(connection, more)}
+        assemblies = await _draw(connection, issuer, [*drawn, *more], standing)
+        await self._issue(assemblies, standing)
+        adjustments = await adjust(connection, issuer, own, self._clock)
+        await self._issue(adjustments, {})
+        # What was corrected may be looked back at, by documents that nothing looks back at.
+        dependents = await find_dependents(connection, [*assemblies, *adjustments])
+        own, waiting = await split_waiting(connection, issuer, dependents)
+        await add_waiting(connection, issuer.tenant_id, waiting)
+        await self._issue(await adjust(connection, issuer, own, self._clock), {})
+
+    async def _issue(
+        self, assemblies: Sequence[Assembly], standing: Mapping[UUID, Standing]
+    ) -> None:
+        """Issue what is complete, series by series: these are by year at the most."""
+        self.drafted += len(assemblies)
+        for _series, own in groupby(sorted(assemblies, key=_in_series), key=_in_series):
+            arguments = (list(own), standing, self._clock)
+            self.issued += await _issue(self._connection, self._issuer, *arguments)
 
 
 def _in_series(assembly: Assembly) -> int:
@@ -106,21 +164,27 @@ async def _draw(
     lines = await repository.load_cut_lines(connection, all_cuts)
     if redrawn := [key for key in documents if key.document_ref in standing]:
         await repository.drop_content(connection, redrawn)
-    groups = {key: terms[key.contract_ref, key.document_group] for key in documents}
-    products = list({(k.shard_key, one) for k, group in groups.items() for one in group})
-    spent = await repository.load_spent(connection, products)
-    drawn = await repository.load_draws(connection, products)
+    running = await repository.load_running(connection, documents, terms)
+    waiting = await assign_waiting(connection, documents)
+    roots = [root for own in waiting.values() for root in own]
+    corrections = await find_corrections(connection, roots, terms, running)
     assemblies: list[Assembly] = []
-    draws: list[Draw] = []
+    draws: list[tuple[Assembly, Draw]] = []
     for key in sorted(documents, key=lambda key: (key.issue_date, key.document_ref)):
-        own = cuts[key.document_ref]
-        assembly = assemble(key, groups[key], own, lines, spent)
+        group, own = terms[key.contract_ref, key.document_group], cuts[key.document_ref]
+        assembly = assemble(key, group, own, lines, running.spent)
         for product in assembly.draft.products:
-            if product.contract_product_ref in spent:
-                spent[product.contract_product_ref][product.period_ref] = product.total
-        assembly, drawn_now = draw_credits(assembly, groups[key], own, drawn)
-        assemblies.append(assembly)
-        draws += drawn_now
+            running.set_spent(product)
+        assembly, drawn_now = draw_credits(assembly, group, own, running.drawn)
+        taken = [
+            corrections[root.document_ref]
+            for root in waiting[key.document_ref]
+            if root.document_ref in corrections
+        ]
+        draft = carry(assembly.draft, [one.assembly.draft for one in taken])
+        assemblies.append(assembly := replace(assembly, draft=draft))
+        drawn_now += [draw for one in taken for draw in one.draws]
+        draws += [(assembly, draw) for draw in drawn_now]
     parties = await repository.load_parties(connection, assemblies)
     await write_drafts(connection, issuer.tenant_id, issuer.entity_id, assemblies, parties)
     await write_draws(connection, issuer.tenant_id, draws)
@@ -145,6 +209,7 @@ async def _issue(
     issues = number_documents(ready, first, issuer.number_format, standings)
     # Read while the series is locked, so that times follow numbers.
     await repository.issue_documents(connection, issuer.tenant_id, series, issues, clock())
+    await drop_waiting(connection, ready)
     return len(issues)
 
 

@@ -55,6 +55,7 @@ SELECT d.document_ref, d.state, p.period_ref, max(p.cut_number) AS cut_number
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
 LEFT JOIN document_product p ON p.shard_key = d.shard_key AND p.document_ref = d.document_ref
+    AND p.root_document_ref IS NULL
 GROUP BY d.document_ref, d.state, p.period_ref;
 
 -- name: load_terms
@@ -146,23 +147,42 @@ ON CONFLICT (shard_key, document_ref) DO UPDATE SET
        excluded.credits_amount, excluded.total, excluded.parties);
 
 -- name: load_spent
--- What products have come to so far, period by period, adjustments included.
+-- What products have come to so far, period by period, with what was issued as differences.
 SELECT p.contract_product_ref, p.period_ref, sum(p.total) AS total
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
 JOIN document_product p ON p.shard_key = k.shard_key
     AND p.contract_product_ref = k.contract_product_ref
+JOIN document d ON d.shard_key = p.shard_key AND d.document_ref = p.document_ref
+WHERE p.root_document_ref IS NULL OR d.number IS NOT NULL
 GROUP BY p.contract_product_ref, p.period_ref;
 
 -- name: load_draws
--- What was drawn from the credits of products.
-SELECT w.contract_product_ref, w.period_index, w.place, w.amount
+-- What was drawn from the credits of products, less what was given back.
+SELECT w.contract_product_ref, w.period_index, w.place, sum(w.amount) AS amount
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
-JOIN credit_draw w ON w.shard_key = k.shard_key AND w.contract_product_ref = k.contract_product_ref;
+JOIN credit_draw w ON w.shard_key = k.shard_key AND w.contract_product_ref = k.contract_product_ref
+GROUP BY w.contract_product_ref, w.period_index, w.place
+HAVING sum(w.amount) <> 0;
+
+-- name: find_looking_back
+-- The issued documents that a commitment over the contract is on.
+SELECT DISTINCT d.shard_key, d.document_ref, d.contract_ref, d.document_group, d.issue_date
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
+JOIN document_product p ON p.shard_key = k.shard_key
+    AND p.contract_product_ref = k.contract_product_ref
+JOIN document d ON d.shard_key = p.shard_key AND d.document_ref = p.document_ref
+WHERE p.root_document_ref IS NULL AND d.number IS NOT NULL
+  AND p.true_ups @> '[{"over": "CONTRACT"}]';
 
 -- name: drop_draws
 DELETE FROM credit_draw w
 USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 WHERE w.shard_key = k.shard_key AND w.document_ref = k.document_ref;
+
+-- name: drop_adjustments
+DELETE FROM document_adjustment a
+USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE a.shard_key = k.shard_key AND a.document_ref = k.document_ref;
 
 -- name: drop_lines
 DELETE FROM document_line l
@@ -175,31 +195,43 @@ USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 WHERE p.shard_key = k.shard_key AND p.document_ref = k.document_ref;
 
 -- name: load_billed
--- What was issued for documents: each with its adjustments, added up.
-SELECT k.document_ref AS root, min(d.currency) AS currency, sum(d.total_tax) AS total_tax,
-    count(*) FILTER (WHERE d.kind = 'ADJUSTMENT') AS adjustments
+-- What was issued for documents: each with what corrects it, added up. What it takes along for
+-- others is not its own.
+SELECT d.document_ref AS root, d.currency,
+    d.total_tax - coalesce(along.total_tax, 0) + coalesce(later.total_tax, 0) AS total_tax, (
+        SELECT count(*) FROM document a
+        WHERE a.shard_key = d.shard_key AND a.parent_document_ref = d.document_ref
+          AND a.kind = 'ADJUSTMENT') AS adjustments
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
-CROSS JOIN LATERAL (
-    SELECT * FROM document own
-    WHERE own.shard_key = k.shard_key AND own.document_ref = k.document_ref
-    UNION ALL
-    SELECT * FROM document own
-    WHERE own.shard_key = k.shard_key AND own.parent_document_ref = k.document_ref
-) d
-GROUP BY k.document_ref;
+JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+LEFT JOIN LATERAL (
+    SELECT sum(a.total_tax) AS total_tax FROM document_adjustment a
+    WHERE a.shard_key = d.shard_key AND a.document_ref = d.document_ref
+) along ON true
+LEFT JOIN LATERAL (
+    SELECT sum(a.total_tax) AS total_tax
+    FROM document_adjustment a
+    JOIN document h ON h.shard_key = a.shard_key AND h.document_ref = a.document_ref
+    WHERE a.shard_key = d.shard_key AND a.root_document_ref = d.document_ref
+      AND h.number IS NOT NULL
+) later ON true;
 
 -- name: load_billed_products
 SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref,
     sum(p.minimum_fee) AS minimum_fee, sum(p.sub_total) AS sub_total, sum(p.total) AS total,
-    sum(p.discount) AS discount, min(p.discount_rate) AS discount_rate, min(p.tax_rate) AS tax_rate
+    sum(p.discount) AS discount, min(p.discount_rate) AS discount_rate,
+    min(p.tax_rate) AS tax_rate, array_agg(p.true_ups::text) AS true_ups
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 CROSS JOIN LATERAL (
-    SELECT k.document_ref AS ref
+    SELECT own.* FROM document_product own
+    WHERE own.shard_key = k.shard_key AND own.document_ref = k.document_ref
+      AND own.root_document_ref IS NULL
     UNION ALL
-    SELECT own.document_ref FROM document own
-    WHERE own.shard_key = k.shard_key AND own.parent_document_ref = k.document_ref
-) d
-JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = d.ref
+    SELECT own.* FROM document_product own
+    JOIN document h ON h.shard_key = own.shard_key AND h.document_ref = own.document_ref
+    WHERE own.shard_key = k.shard_key AND own.root_document_ref = k.document_ref
+      AND h.number IS NOT NULL
+) p
 GROUP BY k.document_ref, p.contract_product_ref, p.period_ref;
 
 -- name: load_billed_lines
@@ -209,15 +241,83 @@ SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref, l.contract_
     sum(l.amount) AS amount, sum(l.event_count) AS event_count, sum(coalesce(l.fees, 0)) AS fees
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 CROSS JOIN LATERAL (
-    SELECT k.document_ref AS ref
+    SELECT own.* FROM document_product own
+    WHERE own.shard_key = k.shard_key AND own.document_ref = k.document_ref
+      AND own.root_document_ref IS NULL
     UNION ALL
-    SELECT own.document_ref FROM document own
-    WHERE own.shard_key = k.shard_key AND own.parent_document_ref = k.document_ref
-) d
-JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = d.ref
-JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = d.ref
+    SELECT own.* FROM document_product own
+    JOIN document h ON h.shard_key = own.shard_key AND h.document_ref = own.document_ref
+    WHERE own.shard_key = k.shard_key AND own.root_document_ref = k.document_ref
+      AND h.number IS NOT NULL
+) p
+JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = p.document_ref
     AND l.product_position = p.position
 GROUP BY k.document_ref, p.contract_product_ref, p.period_ref, l.contract_line_ref, l.cell;
+
+-- name: find_late_usage
+SELECT late_usage FROM tenant_setting WHERE tenant_id = $1;
+
+-- name: find_waiting
+SELECT w.document_ref FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN waiting_adjustment w ON w.shard_key = k.shard_key AND w.document_ref = k.document_ref;
+
+-- name: load_issue_dates
+-- The days of the issued documents of these documents' contracts and groups.
+SELECT DISTINCT d.contract_ref, d.document_group, d.issue_date
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document own ON own.shard_key = k.shard_key AND own.document_ref = k.document_ref
+JOIN document d ON d.shard_key = own.shard_key AND d.contract_ref = own.contract_ref
+    AND d.document_group = own.document_group
+WHERE d.kind = 'PERIOD' AND d.number_in_contract IS NOT NULL;
+
+-- name: add_waiting
+INSERT INTO waiting_adjustment (tenant_id, shard_key, document_ref, contract_ref, document_group)
+SELECT $1, k.* FROM unnest($2::integer[], $3::uuid[], $4::uuid[], $5::smallint[]) AS k
+ON CONFLICT DO NOTHING;
+
+-- name: find_drafts
+-- Periods' documents of contracts and groups that are not issued yet.
+SELECT d.shard_key, d.document_ref, d.contract_ref, d.document_group, d.issue_date
+FROM unnest($1::integer[], $2::uuid[], $3::smallint[]) AS k (shard_key, contract_ref, document_group)
+JOIN document d ON d.shard_key = k.shard_key AND d.contract_ref = k.contract_ref
+    AND d.document_group = k.document_group
+WHERE d.kind = 'PERIOD' AND d.number_in_contract IS NULL;
+
+-- name: load_waiting
+-- What waits for the next documents of contracts and groups.
+SELECT w.shard_key, w.document_ref, w.contract_ref, w.document_group, d.issue_date, w.carrier_ref
+FROM unnest($1::integer[], $2::uuid[], $3::smallint[]) AS k (shard_key, contract_ref, document_group)
+JOIN waiting_adjustment w ON w.shard_key = k.shard_key AND w.contract_ref = k.contract_ref
+    AND w.document_group = k.document_group
+JOIN document d ON d.shard_key = w.shard_key AND d.document_ref = w.document_ref;
+
+-- name: set_carriers
+UPDATE waiting_adjustment w SET carrier_ref = k.carrier_ref
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS k (shard_key, document_ref, carrier_ref)
+WHERE w.shard_key = k.shard_key AND w.document_ref = k.document_ref;
+
+-- name: drop_waiting
+-- What was on documents that are issued now.
+DELETE FROM waiting_adjustment w
+USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE w.shard_key = k.shard_key AND w.carrier_ref = k.document_ref;
+
+-- name: drop_stranded
+DELETE FROM waiting_adjustment w
+USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE w.shard_key = k.shard_key AND w.document_ref = k.document_ref AND w.carrier_ref IS NULL
+RETURNING w.document_ref;
+
+-- name: list_waiting
+-- A page of what waits and is on no draft, with whose documents these are.
+SELECT w.shard_key, w.document_ref, w.contract_ref, w.document_group, d.issue_date, w.tenant_id,
+    d.entity_id, e.document_number_format
+FROM waiting_adjustment w
+JOIN document d ON d.shard_key = w.shard_key AND d.document_ref = w.document_ref
+JOIN entity e ON e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id
+WHERE w.carrier_ref IS NULL AND w.since < $1 AND (w.shard_key, w.document_ref) > ($2, $3)
+ORDER BY w.shard_key, w.document_ref
+LIMIT $4;
 
 -- name: load_contract_totals
 -- Where each contract stands: its last number, and the money of its documents by currency.
@@ -332,15 +432,24 @@ WHERE number IS NOT NULL;
 -- name: load_issued_products
 SELECT p.document_ref, p.position, p.product_name, p.minimum_fee, p.sub_total, p.total, p.true_ups,
     p.discount, p.discount_rate, p.tax_rate, b.start_date, b.end_date, b.full_start_date,
-    b.full_end_date
+    b.full_end_date, r.document_number AS corrects
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = k.document_ref
 JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
+LEFT JOIN document r ON r.shard_key = p.shard_key AND r.document_ref = p.root_document_ref
 ORDER BY p.document_ref, p.position;
+
+-- name: load_issued_adjustments
+-- What documents correct of earlier ones along with what they bill.
+SELECT a.document_ref, r.document_number AS corrects, a.total_tax
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document_adjustment a ON a.shard_key = k.shard_key AND a.document_ref = k.document_ref
+JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
+ORDER BY a.document_ref, r.issue_date, r.document_ref;
 
 -- name: load_issued_lines
 SELECT l.document_ref, l.product_position, l.item, l.quantity, l.event_count, l.amount,
-    l.exact_quantity, l.cell, l.fees, r.price
+    l.exact_quantity, l.cell, l.fees, l.tiers, r.price
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = k.document_ref
 JOIN pricing_line r ON r.tenant_id = l.tenant_id AND r.pricing_line_id = l.pricing_line_id

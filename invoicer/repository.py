@@ -15,7 +15,7 @@ from invoicer.crediting import Drawn
 from invoicer.inputs import InputKey
 from invoicer.numbering import ContractStanding, Issue
 from runtime.postgres import Connection, Queries
-from schemas.document import DocumentState
+from schemas.document import DocumentProduct, DocumentState
 from schemas.document_ref import document_ref
 from schemas.drafting import CutLine
 from schemas.money import (
@@ -29,6 +29,9 @@ from schemas.money import (
 from schemas.price import LinePrice, from_json
 
 queries: Final = Queries.beside(__file__)
+
+Groups = Mapping[tuple[UUID, int], Sequence[ProductTerms]]
+"""The products of contracts, by contract and group, by position."""
 
 
 class Issuer(NamedTuple):
@@ -54,6 +57,32 @@ class Standing(NamedTuple):
 
     state: DocumentState
     cuts: Mapping[UUID, int]
+
+
+class Running(NamedTuple):
+    """What documents of a contract look back at, and change for those drawn up behind them.
+
+    spent: what products with commitments have come to, as `assembly.Spent`. drawn: from credits.
+    """
+
+    spent: dict[UUID, dict[UUID, int]]
+    drawn: Drawn
+
+    def set_spent(self, product: DocumentProduct) -> None:
+        """Note what a product comes to in a period."""
+        if product.contract_product_ref in self.spent:
+            self.spent[product.contract_product_ref][product.period_ref] = product.total
+
+    def add_spent(self, difference: DocumentProduct) -> None:
+        """Note by how much a product has come to something else."""
+        if (own := self.spent.get(difference.contract_product_ref)) is not None:
+            own[difference.period_ref] = own.get(difference.period_ref, 0) + difference.total
+
+
+def read_key(row: asyncpg.Record) -> DocumentKey:
+    """Read the columns that name a document."""
+    names = ("shard_key", "document_ref", "contract_ref", "document_group", "issue_date")
+    return DocumentKey(*(row[name] for name in names))
 
 
 def columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
@@ -192,6 +221,25 @@ def line_price(text: str) -> LinePrice:
     return from_json(text)
 
 
+async def load_running(
+    connection: Connection, documents: Iterable[DocumentKey], groups: Groups
+) -> Running:
+    """Return what the documents' products have spent and drawn so far."""
+    places = {(key.shard_key, key.contract_ref, key.document_group) for key in documents}
+    products = [(place[0], terms) for place in sorted(places) for terms in groups[place[1:]]]
+    return Running(await load_spent(connection, products), await load_draws(connection, products))
+
+
+async def find_looking_back(
+    connection: Connection, products: Sequence[tuple[int, UUID]]
+) -> list[DocumentKey]:
+    """Return the issued documents with a commitment over the contract of these products."""
+    if not products:
+        return []
+    rows = await connection.fetch(queries.find_looking_back, *columns(products, 2))
+    return [read_key(row) for row in rows]
+
+
 async def load_spent(
     connection: Connection, products: Sequence[tuple[int, ProductTerms]]
 ) -> dict[UUID, dict[UUID, int]]:
@@ -252,6 +300,7 @@ async def drop_content(connection: Connection, documents: Iterable[DocumentKey])
     """Delete the lines and products of drafts that are drawn anew, and give back their draws."""
     keys = document_columns(documents)
     await connection.execute(queries.drop_draws, *keys)
+    await connection.execute(queries.drop_adjustments, *keys)
     await connection.execute(queries.drop_lines, *keys)
     await connection.execute(queries.drop_products, *keys)
 

@@ -115,21 +115,23 @@ def draw(
         if not grant.pays_for(period):
             continue
         balances = zip(periods, walk(grant, periods, draws), strict=True)
-        behind = [
-            balance.left
-            for other, balance in balances
-            if other.index >= index and (other.index == index or _draws_on(grant, draws, other))
-        ]
-        amount = min(due, *behind)
+        amount = min(due, _free([one for other, one in balances if other.index >= index]))
         if amount > 0:
             drawn[grant.place] = amount
             due -= amount
     return drawn
 
 
-def _draws_on(grant: Grant, draws: Draws, period: Span) -> bool:
-    """Tell whether a period, or one behind it, has drawn on a grant."""
-    return any(place == grant.place and index >= period.index for place, index in draws)
+def _free(balances: Sequence[Balance]) -> int:
+    """Return how much of a grant a period may draw, and leave to later ones what they have drawn.
+
+    balances: behind that period and each later one. What would expire before the next one is free
+    whatever that one draws.
+    """
+    free = balances[-1].left
+    for earlier, later in zip(balances[-2::-1], balances[:0:-1], strict=True):
+        free = min(earlier.left, later.expired - earlier.expired + free)
+    return free
 
 
 class _Stored(msgspec.Struct, frozen=True):

@@ -102,6 +102,7 @@ class DocumentProduct(msgspec.Struct, frozen=True):
     was missing to commitments.
     discount: the discount's percentage of the total, rounded, >= 0 for a total >= 0.
     discounted: total - discount, what tax is taken of.
+    root: of a difference, the document that it is the difference to.
     """
 
     contract_product_ref: UUID
@@ -118,6 +119,7 @@ class DocumentProduct(msgspec.Struct, frozen=True):
     discounted: int
     tax_percent: Price
     true_ups: tuple[TrueUp, ...] = ()
+    root: UUID | None = None
 
 
 class DocumentTax(msgspec.Struct, frozen=True):
@@ -128,10 +130,21 @@ class DocumentTax(msgspec.Struct, frozen=True):
     tax: int
 
 
+class Adjustment(msgspec.Struct, frozen=True):
+    """What a document says for another one, its root: that part of its sums; money in minor."""
+
+    root: UUID
+    sub_total: int
+    total_discount: int
+    total_tax: int
+    credits_amount: int = 0
+
+
 class DraftedDocument(msgspec.Struct, frozen=True):
     """All that pricing says about a document; money in minor.
 
     total = sub_total - total_discount + total_tax - credits_amount, to the minor unit.
+    adjustments: the parts of these that are for other documents, whose products name them.
     """
 
     accounting_event_type: AccountingEventType
@@ -145,6 +158,7 @@ class DraftedDocument(msgspec.Struct, frozen=True):
     total_tax: int
     credits_amount: int
     total: int
+    adjustments: tuple[Adjustment, ...] = ()
 
 
 # What price lists say comes again with every document; what was used does not.

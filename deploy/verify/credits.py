@@ -22,8 +22,9 @@ queries = Queries.beside(__file__, "credits.sql")
 async def check_credits(scope: Scope, finding: Finding) -> None:
     """Add every document's draws up, and walk through every credit that was drawn on."""
     finding.counted = await scope.count(queries.draws_counted, scope.tenant_id)
-    async for row in scope.rows(queries.draws_broken, scope.tenant_id):
-        finding.broken(row["witness"])
+    for statement in (queries.draws_broken, queries.parts_broken, queries.overpaid):
+        async for row in scope.rows(statement, scope.tenant_id):
+            finding.broken(row["witness"])
     rows = await scope.connection.fetch(queries.draws, scope.tenant_id)
     for _, group in groupby(rows, key=lambda row: (row["contract_product_ref"], row["place"])):
         _walk(finding, list(group))
@@ -42,6 +43,8 @@ def _walk(finding: Finding, draws: Sequence[asyncpg.Record]) -> None:
     renews = grant.get("every") == "PERIOD"
     kept = rounded(Fraction(grant.get("roll_over", 0)), digits) if renews else None
     drawn = {row["period_index"]: Fraction(row["amount"]) for row in draws}
+    if min(drawn.values()) < 0:
+        finding.broken(f"{name} was given back more than was drawn of it")
     left, is_granted = Fraction(0), False
     for period in periods(billing_terms(head)):
         if period.index > max(drawn):

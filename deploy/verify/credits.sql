@@ -13,11 +13,59 @@ LEFT JOIN (
 ) AS own USING (shard_key, document_ref)
 WHERE ($1::integer IS NULL OR tenant_id = $1) AND credits_amount <> coalesce(drawn, 0);
 
+-- name: parts_broken
+-- Of what a document has drawn or given back, that for another document's periods is what it says
+-- of that one.
+SELECT format('document %s states credits of %s for %s and has drawn %s for it', document_ref,
+              credits_amount, root_document_ref, coalesce(sums.drawn, 0)) AS witness
+FROM document_adjustment part
+LEFT JOIN LATERAL (
+    SELECT sum(draw.amount) AS drawn
+    FROM credit_draw draw
+    JOIN billing_period period
+        ON (period.shard_key, period.contract_product_ref, period.period_index)
+         = (draw.shard_key, draw.contract_product_ref, draw.period_index)
+    JOIN document_product product
+        ON (product.shard_key, product.document_ref, product.period_ref)
+         = (draw.shard_key, part.root_document_ref, period.period_ref)
+        AND product.root_document_ref IS NULL
+    WHERE (draw.shard_key, draw.document_ref) = (part.shard_key, part.document_ref)
+) AS sums ON true
+WHERE ($1::integer IS NULL OR part.tenant_id = $1)
+  AND credits_amount <> coalesce(sums.drawn, 0);
+
+-- name: overpaid
+-- A document with what was issued as differences to it is paid at most what it comes to.
+SELECT format('document %s with its adjustments is paid %s by credits and comes to %s',
+              document.document_number, paid, due) AS witness
+FROM document
+JOIN LATERAL (
+    SELECT document.credits_amount - coalesce(sum(credits_amount) FILTER (WHERE is_along), 0)
+           + coalesce(sum(credits_amount) FILTER (WHERE NOT is_along), 0) AS paid,
+           document.sub_total - document.total_discount + document.total_tax
+           - coalesce(sum(before_credits) FILTER (WHERE is_along), 0)
+           + coalesce(sum(before_credits) FILTER (WHERE NOT is_along), 0) AS due
+    FROM (
+        SELECT part.credits_amount, part.sub_total - part.total_discount + part.total_tax
+               AS before_credits, part.document_ref = document.document_ref AS is_along
+        FROM document_adjustment part
+        JOIN document holder USING (shard_key, document_ref)
+        WHERE part.shard_key = document.shard_key AND holder.number IS NOT NULL
+          AND document.document_ref IN (part.document_ref, part.root_document_ref)
+    ) AS parts
+) AS family ON true
+WHERE ($1::integer IS NULL OR document.tenant_id = $1)
+  AND document.kind = 'PERIOD' AND document.number IS NOT NULL AND paid > greatest(due, 0);
+
 -- name: draws
+-- What was drawn less what was given back, a credit and period.
 SELECT draw.contract_product_ref, draw.place, draw.period_index, draw.amount, product.credits,
        product.currency, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
        payment_time, timezone, since_date, until_date
-FROM credit_draw draw
+FROM (
+    SELECT shard_key, contract_product_ref, place, period_index, sum(amount) AS amount
+    FROM credit_draw WHERE $1::integer IS NULL OR tenant_id = $1
+    GROUP BY 1, 2, 3, 4
+) AS draw
 JOIN contract_product product USING (shard_key, contract_product_ref)
-WHERE $1::integer IS NULL OR draw.tenant_id = $1
 ORDER BY draw.shard_key, draw.contract_product_ref, draw.place, draw.period_index;

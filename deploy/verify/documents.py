@@ -130,9 +130,13 @@ async def check_totals(scope: Scope, finding: Finding) -> None:
             products.append(row)
         if products:
             _check_document(finding, products)
-    for statement in (queries.adjustments_broken, queries.contracts_broken):
+    broken = (queries.adjustments_broken, queries.waiting_broken, queries.contracts_broken)
+    for statement in broken:
         async for row in scope.rows(statement, scope.tenant_id):
             finding.broken(row["witness"])
+    if waiting := await scope.count(queries.waiting_counted, scope.tenant_id):
+        unit = "documents that have changed since they were issued"
+        finding.notes.append(f"{plural(waiting, unit)} wait for the next one of their contract")
 
 
 def _check_document(finding: Finding, rows: Sequence[asyncpg.Record]) -> None:
@@ -158,7 +162,7 @@ def _product_problems(row: asyncpg.Record, digits: int) -> list[str]:
     lines = Fraction(row["lines_amount"] or 0)
     total = lines if fee is None else max(lines, minimum)
     true_ups = _true_ups(row, total, days, digits)
-    if row["true_ups"] is not None and _stated(row["true_ups"]) != true_ups:
+    if _stated(row["true_ups"]) != true_ups:
         return [f"product {row['product_name']!r} states other true-ups than {true_ups}"]
     total += sum((one[-1] for one in true_ups), Fraction(0))
     return _differences(
@@ -176,7 +180,7 @@ def _product_problems(row: asyncpg.Record, digits: int) -> list[str]:
 
 
 def _stated(true_ups: str) -> list[list[Any]]:
-    """Read the true-ups that a document states; those of it with its adjustments nobody states."""
+    """Read the true-ups that a document states."""
     stated = json.loads(true_ups, parse_float=Decimal)
     return [[one["over"], *(Fraction(one[name]) for name in _TRUE_UP)] for one in stated]
 
@@ -218,9 +222,10 @@ def _head_problems(
         },
         "",
     )
-    kind = "CREDIT" if total < 0 else "INVOICE"
+    whole = Fraction(head["whole_total"])  # with what it corrects of others
+    kind = "CREDIT" if whole < 0 else "INVOICE"
     if head["accounting_event_type"] != kind:
-        problems.append(f"a total of {exact(total)} is no {head['accounting_event_type']}")
+        problems.append(f"a total of {exact(whole)} is no {head['accounting_event_type']}")
     return problems
 
 

@@ -47,6 +47,7 @@ WITH due AS (
     LEFT JOIN document_product drawn
         ON (drawn.shard_key, drawn.document_ref, drawn.period_ref)
          = (input.shard_key, input.document_ref, input.period_ref)
+        AND drawn.root_document_ref IS NULL
     WHERE input.trigger = 'PERIOD_CUT' AND ($1::integer IS NULL OR input.tenant_id = $1)
       AND own.cut_number = coalesce(drawn.cut_number, own.cut_number)
       AND (period.period_index = 0 OR price.price ->> 'recurring' IS DISTINCT FROM 'false')
@@ -64,7 +65,7 @@ billed AS (
     JOIN document
         ON (document.shard_key, document.document_ref) = (line.shard_key, line.document_ref)
     WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND cell <> 'fee'
-      AND document.kind = 'PERIOD'
+      AND document.kind = 'PERIOD' AND product.root_document_ref IS NULL
 )
 SELECT format('line %s of period %s at cut %s: %s', contract_line_ref, period_ref, cut_number,
               CASE WHEN billed.document_ref IS NULL THEN 'on no document'
@@ -97,25 +98,33 @@ JOIN billing_period period
     ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
 JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
 WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND document.kind = 'PERIOD'
+  AND product.root_document_ref IS NULL
 ORDER BY line.shard_key, line.document_ref, line.product_position, line.position;
 
 -- name: sums_misplaced
--- A document and its adjustments, line by line: together they bill what the last cut that was taken
--- up holds.
+-- A document and what was issued as differences to it, line by line: together they bill what the
+-- last cut that was taken up holds; while more waits for the next document, what the last one that
+-- was billed holds.
 WITH family AS (
-    SELECT shard_key, document_ref, coalesce(parent_document_ref, document_ref) AS root
-    FROM document WHERE $1::integer IS NULL OR tenant_id = $1
-),
-adjusted AS (
-    SELECT DISTINCT shard_key, parent_document_ref AS root FROM document
-    WHERE parent_document_ref IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+    SELECT product.shard_key, product.document_ref, position, period_ref, cut_number,
+           coalesce(root_document_ref, product.document_ref) AS root
+    FROM document_product product JOIN document USING (shard_key, document_ref)
+    WHERE number IS NOT NULL AND ($1::integer IS NULL OR product.tenant_id = $1)
 ),
 last AS (
-    SELECT input.shard_key, input.document_ref AS root, period_ref, max(cut_number) AS cut_number
-    FROM document_input input
-    JOIN adjusted ON (adjusted.shard_key, adjusted.root) = (input.shard_key, input.document_ref)
-    WHERE trigger = 'PERIOD_CUT'
+    SELECT family.shard_key, root, period_ref,
+           CASE WHEN bool_or(waits.document_ref IS NOT NULL) THEN max(family.cut_number)
+                ELSE max(taken.cut_number) END AS cut_number
+    FROM family
+    JOIN LATERAL (
+        SELECT max(cut_number) AS cut_number FROM document_input own
+        WHERE (own.shard_key, own.document_ref, own.period_ref, trigger)
+            = (family.shard_key, family.root, family.period_ref, 'PERIOD_CUT')
+    ) AS taken ON true
+    LEFT JOIN waiting_adjustment waits
+        ON (waits.shard_key, waits.document_ref) = (family.shard_key, family.root)
     GROUP BY 1, 2, 3
+    HAVING count(*) > 1 OR max(taken.cut_number) > max(family.cut_number)
 ),
 cut AS (
     SELECT shard_key, root, period_ref, contract_line_ref, cell, own.quantity, event_count
@@ -125,14 +134,13 @@ cut AS (
     WHERE price.price ->> 'model' <> 'FLAT'
 ),
 billed AS (
-    SELECT family.shard_key, root, product.period_ref, contract_line_ref, cell,
+    SELECT family.shard_key, root, period_ref, contract_line_ref, cell,
            sum(line.quantity) AS quantity, sum(event_count) AS event_count
     FROM family
-    JOIN adjusted USING (shard_key, root)
-    JOIN document_product product USING (shard_key, document_ref)
+    JOIN last USING (shard_key, root, period_ref)
     JOIN document_line line
         ON (line.shard_key, line.document_ref, line.product_position)
-         = (family.shard_key, family.document_ref, product.position)
+         = (family.shard_key, family.document_ref, family.position)
     JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
     WHERE price.price ->> 'model' <> 'FLAT' AND cell <> 'fee'
     GROUP BY 1, 2, 3, 4, 5
@@ -147,57 +155,62 @@ WHERE coalesce(cut.event_count, 0) <> coalesce(billed.event_count, 0)
    OR abs(coalesce(cut.quantity, 0) - coalesce(billed.quantity, 0)) > 0.00000000000000001;
 
 -- name: family_lines
--- What each line of an adjusted document would be billed at its last cut, and what it was billed.
-SELECT root AS document_ref, product.position AS product_position, cut.contract_line_ref,
+-- What each line of an adjusted document would be billed at the last cut that was billed, and what
+-- it was billed.
+WITH family AS (
+    SELECT product.shard_key, product.document_ref, position, period_ref, cut_number,
+           coalesce(root_document_ref, product.document_ref) AS root
+    FROM document_product product JOIN document USING (shard_key, document_ref)
+    WHERE number IS NOT NULL AND ($1::integer IS NULL OR product.tenant_id = $1)
+),
+adjusted AS (
+    SELECT shard_key, root, period_ref, max(cut_number) AS cut_number
+    FROM family GROUP BY 1, 2, 3 HAVING count(*) > 1
+)
+SELECT adjusted.root AS document_ref, 0 AS product_position, cut.contract_line_ref,
        line.item, CASE price.price ->> 'model' WHEN 'FLAT' THEN line.quantity ELSE cut.quantity END
-       AS quantity, cut.exact_quantity, cut.event_count, sums.amount, line.cell,
+       AS quantity, cut.exact_quantity, cut.event_count, sums.amount, cut.cell,
        CASE WHEN line.fees IS NOT NULL THEN cut.amount END AS fees,
        line.currency, price.price, start_date, end_date, full_start_date, full_end_date
-FROM (
-    SELECT shard_key, parent_document_ref AS root FROM document
-    WHERE parent_document_ref IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
-    GROUP BY 1, 2
-) AS adjusted
-JOIN document_product product
-    ON (product.shard_key, product.document_ref) = (adjusted.shard_key, adjusted.root)
-JOIN LATERAL (
-    SELECT max(cut_number) AS cut_number FROM document_input input
-    WHERE (input.shard_key, input.document_ref, input.period_ref, input.trigger)
-        = (adjusted.shard_key, adjusted.root, product.period_ref, 'PERIOD_CUT')
-) AS last ON true
-JOIN charge_cut cut
-    ON (cut.shard_key, cut.period_ref, cut.cut_number)
-     = (product.shard_key, product.period_ref, last.cut_number)
+FROM adjusted
+JOIN charge_cut cut USING (shard_key, period_ref, cut_number)
 JOIN pricing_line price ON price.pricing_line_id = cut.pricing_line_id
-JOIN billing_period period
-    ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
+JOIN billing_period period USING (shard_key, period_ref)
 JOIN LATERAL (
-    SELECT item, own.quantity, own.cell, own.fees, root.currency
-    FROM document_line own JOIN document root USING (shard_key, document_ref)
-    WHERE (own.shard_key, own.document_ref, own.product_position, own.contract_line_ref, own.cell)
-        = (adjusted.shard_key, adjusted.root, product.position, cut.contract_line_ref, cut.cell)
+    SELECT item, own.quantity, own.fees, root.currency
+    FROM document_product place
+    JOIN document root USING (shard_key, document_ref)
+    JOIN document_line own
+        ON (own.shard_key, own.document_ref, own.product_position)
+         = (place.shard_key, place.document_ref, place.position)
+    WHERE (place.shard_key, place.document_ref, place.period_ref)
+        = (adjusted.shard_key, adjusted.root, adjusted.period_ref)
+      AND place.root_document_ref IS NULL
+      AND (own.contract_line_ref, own.cell) = (cut.contract_line_ref, cut.cell)
     LIMIT 1
 ) AS line ON true
 JOIN LATERAL (
     SELECT sum(own.amount) AS amount
-    FROM document member
-    JOIN document_product place USING (shard_key, document_ref)
+    FROM family member
     JOIN document_line own
         ON (own.shard_key, own.document_ref, own.product_position)
-         = (member.shard_key, member.document_ref, place.position)
-    WHERE member.shard_key = adjusted.shard_key AND place.period_ref = product.period_ref
-      AND adjusted.root IN (member.document_ref, member.parent_document_ref)
+         = (member.shard_key, member.document_ref, member.position)
+    WHERE (member.shard_key, member.root, member.period_ref)
+        = (adjusted.shard_key, adjusted.root, adjusted.period_ref)
       AND (own.contract_line_ref, own.cell) = (cut.contract_line_ref, cut.cell)
 ) AS sums ON true
 WHERE price.price ->> 'model' <> 'MATRIX';
 
 -- name: products
--- Every document, once a product, with the sum of the product's lines and the terms it is under.
+-- Every document, once a product of its own, with the sum of the product's lines and the terms it is
+-- under. What it corrects of other documents is taken off its sums.
 SELECT document.document_ref, document_number, document.currency,
-       accounting_event_type,
-       document.sub_total AS document_sub_total, total_discount, total_tax, credits_amount,
-       document.total AS document_total, document.is_partial_period,
-       document.period_start, document.period_end,
+       accounting_event_type, document.total AS whole_total,
+       document.sub_total - coalesce(along.sub_total, 0) AS document_sub_total,
+       document.total_discount - coalesce(along.total_discount, 0) AS total_discount,
+       document.total_tax - coalesce(along.total_tax, 0) AS total_tax,
+       document.credits_amount - coalesce(along.credits_amount, 0) AS credits_amount,
+       document.total - coalesce(along.total, 0) AS document_total,
        product.position, product_name, product.minimum_fee, product.sub_total, product.total,
        product.discount, product.discount_rate, product.tax_rate, lines.amount AS lines_amount,
        product.true_ups, terms.discount AS discount_percent, terms.tax, terms.commitments,
@@ -208,13 +221,24 @@ SELECT document.document_ref, document_number, document.currency,
            WHERE other.shard_key = product.shard_key
              AND other.contract_product_ref = product.contract_product_ref
              AND other.period_ref <> product.period_ref
-             AND (holder.kind = 'PERIOD' OR holder.issued_at < coalesce(document.issued_at, 'infinity'))
+             AND (other.root_document_ref IS NULL
+                  OR holder.issued_at < coalesce(document.issued_at, 'infinity')
+                  OR (holder.kind = 'PERIOD' AND holder.issued_at = document.issued_at)
+                  OR holder.document_ref = document.document_ref)
        ) END AS spent_before,
        coalesce(terms.minimum_fee, pricing.minimum_fee) AS minimum_fee_due,
        start_date, end_date, full_start_date, full_end_date
 FROM document
 LEFT JOIN document_product product
     ON (product.shard_key, product.document_ref) = (document.shard_key, document.document_ref)
+    AND product.root_document_ref IS NULL
+LEFT JOIN LATERAL (
+    SELECT sum(sub_total) AS sub_total, sum(total_discount) AS total_discount,
+           sum(total_tax) AS total_tax, sum(credits_amount) AS credits_amount,
+           sum(sub_total - total_discount + total_tax - credits_amount) AS total
+    FROM document_adjustment own
+    WHERE (own.shard_key, own.document_ref) = (document.shard_key, document.document_ref)
+) AS along ON true
 LEFT JOIN contract_product terms
     ON (terms.shard_key, terms.contract_product_ref)
      = (product.shard_key, product.contract_product_ref)
@@ -233,91 +257,165 @@ ORDER BY document.shard_key, document.document_ref, product.position;
 
 -- name: families
 -- Every adjusted document with its adjustments as if they were one, in the columns of `products`.
-WITH child AS (
-    SELECT shard_key, document_ref, parent_document_ref AS root FROM document
-    WHERE parent_document_ref IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
+-- One that waits for more, and looks back at other periods, is looked at when it has it.
+WITH head AS (
+    SELECT shard_key, root_document_ref AS root, sum(own.sub_total) AS sub_total,
+           sum(own.total_discount) AS total_discount, sum(own.total_tax) AS total_tax,
+           sum(own.credits_amount) AS credits_amount
+    FROM document_adjustment own JOIN document USING (shard_key, document_ref)
+    WHERE number IS NOT NULL AND ($1::integer IS NULL OR own.tenant_id = $1)
+    GROUP BY 1, 2
 ),
-family AS (
-    SELECT * FROM child
-    UNION
-    SELECT shard_key, root, root FROM child
-),
-head AS (
-    SELECT shard_key, root, sum(sub_total) AS document_sub_total,
-           sum(total_discount) AS total_discount, sum(total_tax) AS total_tax,
-           sum(credits_amount) AS credits_amount, sum(total) AS document_total,
-           max(issued_at) AS last_issued_at
-    FROM family JOIN document USING (shard_key, document_ref) GROUP BY 1, 2
-),
-product AS (
-    SELECT family.shard_key, root, contract_product_ref, period_ref, min(product_name) AS name,
-           sum(product.minimum_fee) AS minimum_fee, sum(product.sub_total) AS sub_total,
-           sum(product.total) AS total, sum(product.discount) AS discount,
-           min(discount_rate) AS discount_rate, min(tax_rate) AS tax_rate,
-           sum(lines.amount) AS lines_amount
-    FROM family
-    JOIN document_product product USING (shard_key, document_ref)
+member AS (
+    SELECT product.*, coalesce(root_document_ref, product.document_ref) AS root, lines.amount
+    FROM document_product product
+    JOIN document USING (shard_key, document_ref)
+    JOIN head ON head.shard_key = product.shard_key
+        AND head.root = coalesce(root_document_ref, product.document_ref)
     LEFT JOIN LATERAL (
         SELECT sum(amount) AS amount FROM document_line own
         WHERE (own.shard_key, own.document_ref, own.product_position)
             = (product.shard_key, product.document_ref, product.position)
     ) AS lines ON true
-    GROUP BY 1, 2, 3, 4
+    WHERE number IS NOT NULL
+),
+product AS (
+    SELECT shard_key, root, contract_product_ref, period_ref, min(product_name) AS name,
+           sum(minimum_fee) AS minimum_fee, sum(sub_total) AS sub_total, sum(total) AS total,
+           sum(discount) AS discount, min(discount_rate) AS discount_rate,
+           min(tax_rate) AS tax_rate, sum(amount) AS lines_amount
+    FROM member GROUP BY 1, 2, 3, 4
 )
 SELECT head.root AS document_ref, document.document_number || ' with its adjustments' AS document_number,
-       document.currency, CASE WHEN document_total < 0 THEN 'CREDIT' ELSE 'INVOICE' END
-       AS accounting_event_type,
-       document_sub_total, head.total_discount, head.total_tax, head.credits_amount, document_total,
-       document.is_partial_period, document.period_start, document.period_end,
+       document.currency, CASE WHEN whole.total < 0 THEN 'CREDIT' ELSE 'INVOICE' END
+       AS accounting_event_type, whole.total AS whole_total,
+       whole.sub_total AS document_sub_total, whole.total_discount, whole.total_tax,
+       whole.credits_amount, whole.total AS document_total,
        0 AS position, product.name AS product_name, product.minimum_fee, product.sub_total, product.total,
        product.discount, product.discount_rate, product.tax_rate, product.lines_amount,
        product.discount_rate AS discount_percent, product.tax_rate AS tax,
-       NULL AS true_ups, terms.commitments, end_date >= least(terms.billing_end_date + 1, terms.until_date) AS is_last,
+       true_ups.stated AS true_ups, terms.commitments, end_date >= least(terms.billing_end_date + 1, terms.until_date) AS is_last,
        CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
            SELECT coalesce(sum(other.total), 0)
            FROM document_product other JOIN document holder USING (shard_key, document_ref)
            WHERE other.shard_key = product.shard_key
              AND other.contract_product_ref = product.contract_product_ref
              AND other.period_ref <> product.period_ref
-             AND (holder.kind = 'PERIOD' OR holder.issued_at < head.last_issued_at)
+             AND (other.root_document_ref IS NULL OR holder.number IS NOT NULL)
        ) END AS spent_before,
        coalesce(terms.minimum_fee, pricing.minimum_fee) AS minimum_fee_due,
        start_date, end_date, full_start_date, full_end_date
 FROM head
 JOIN document ON (document.shard_key, document.document_ref) = (head.shard_key, head.root)
 JOIN product ON (product.shard_key, product.root) = (head.shard_key, head.root)
+JOIN LATERAL (
+    SELECT coalesce(jsonb_agg(sums ORDER BY sums."over" DESC), '[]') AS stated
+    FROM (
+        SELECT one."over", sum(one.amount) AS amount, sum(one.spent) AS spent,
+               sum(one.true_up) AS true_up
+        FROM member own
+        CROSS JOIN jsonb_to_recordset(own.true_ups)
+            AS one ("over" text, amount numeric, spent numeric, true_up numeric)
+        WHERE (own.shard_key, own.root, own.contract_product_ref, own.period_ref)
+            = (product.shard_key, product.root, product.contract_product_ref, product.period_ref)
+        GROUP BY 1
+    ) AS sums
+) AS true_ups ON true
+JOIN LATERAL (
+    SELECT own.*, own.sub_total - own.total_discount + own.total_tax - own.credits_amount AS total
+    FROM (
+        SELECT document.sub_total - coalesce(sum(along.sub_total), 0) + head.sub_total AS sub_total,
+               document.total_discount - coalesce(sum(along.total_discount), 0)
+               + head.total_discount AS total_discount,
+               document.total_tax - coalesce(sum(along.total_tax), 0) + head.total_tax
+               AS total_tax,
+               document.credits_amount - coalesce(sum(along.credits_amount), 0)
+               + head.credits_amount AS credits_amount
+        FROM document_adjustment along
+        WHERE (along.shard_key, along.document_ref) = (head.shard_key, head.root)
+    ) AS own
+) AS whole ON true
 JOIN contract_product terms
     ON (terms.shard_key, terms.contract_product_ref)
      = (product.shard_key, product.contract_product_ref)
 JOIN pricing ON pricing.pricing_id = terms.pricing_id
 JOIN billing_period period
     ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
+WHERE NOT EXISTS (
+    SELECT FROM waiting_adjustment waits
+    JOIN member other ON (other.shard_key, other.root) = (waits.shard_key, waits.document_ref)
+    JOIN contract_product looks_back
+        ON (looks_back.shard_key, looks_back.contract_product_ref)
+         = (other.shard_key, other.contract_product_ref)
+    WHERE (waits.shard_key, waits.document_ref) = (head.shard_key, head.root)
+      AND looks_back.commitments <> '[]')
 ORDER BY head.shard_key, head.root, start_date, product.contract_product_ref;
 
 -- name: adjustments_broken
--- An adjustment adds up, is a credit or a debit as its sign says, and corrects an issued document
--- of its own contract.
-SELECT format('adjustment %s: %s', document_number, CASE
-           WHEN parent.number IS NULL THEN 'corrects no issued document'
-           WHEN parent.contract_ref <> own.contract_ref THEN 'corrects that of another contract'
-           WHEN own.accounting_event_type
-                <> CASE WHEN own.total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
-           THEN format('a total of %s is no %s', own.total, own.accounting_event_type)
+-- A difference adds up, is to an issued document of its own contract and group, and is all of a
+-- credit or a debit, as its sign says, or a part of a later document.
+SELECT format('document %s, as the difference to %s: %s', coalesce(document_number, document_ref::text),
+              root_document_ref, CASE
+           WHEN root.number IS NULL THEN 'that is no issued document'
+           WHEN (root.contract_ref, root.document_group)
+                <> (holder.contract_ref, holder.document_group)
+               THEN 'that is of another contract or group'
+           WHEN kind = 'ADJUSTMENT' AND accounting_event_type
+                <> CASE WHEN total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
+               THEN format('a total of %s is no %s', total, accounting_event_type)
+           WHEN kind = 'ADJUSTMENT' THEN 'it is not all of the adjustment'
            ELSE 'its products do not add up to it' END) AS witness
-FROM (SELECT * FROM document WHERE kind = 'ADJUSTMENT') AS own
+FROM (
+    SELECT shard_key, document_ref, root_document_ref, part.sub_total, part.total_discount,
+           part.total_tax, part.credits_amount, sums.sub_total AS products_total, sums.discount
+    FROM document_adjustment part
+    FULL JOIN (
+        SELECT shard_key, document_ref, root_document_ref, sum(total) AS sub_total,
+               sum(discount) AS discount
+        FROM document_product WHERE root_document_ref IS NOT NULL GROUP BY 1, 2, 3
+    ) AS sums USING (shard_key, document_ref, root_document_ref)
+) AS own
+JOIN (
+    SELECT shard_key, document_ref, tenant_id, document_number, kind, contract_ref, document_group,
+           parent_document_ref, accounting_event_type, total, sub_total AS all_sub_total,
+           total_discount AS all_discount, total_tax AS all_tax, credits_amount AS all_credits
+    FROM document
+) AS holder USING (shard_key, document_ref)
 LEFT JOIN LATERAL (
-    SELECT number, contract_ref FROM document
-    WHERE (shard_key, document_ref) = (own.shard_key, own.parent_document_ref)
-) AS parent ON true
-LEFT JOIN LATERAL (
-    SELECT sum(total) AS sub_total, sum(discount) AS discount FROM document_product
-    WHERE (shard_key, document_ref) = (own.shard_key, own.document_ref)
-) AS sums ON true
-WHERE ($1::integer IS NULL OR own.tenant_id = $1)
-  AND (parent.number IS NULL OR parent.contract_ref <> own.contract_ref
-       OR own.accounting_event_type <> CASE WHEN own.total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
-       OR coalesce(sums.sub_total, 0) <> own.sub_total
-       OR coalesce(sums.discount, 0) <> own.total_discount);
+    SELECT number, contract_ref, document_group FROM document
+    WHERE (shard_key, document_ref) = (own.shard_key, own.root_document_ref)
+) AS root ON true
+WHERE ($1::integer IS NULL OR tenant_id = $1)
+  AND (root.number IS NULL
+       OR (root.contract_ref, root.document_group) <> (holder.contract_ref, holder.document_group)
+       OR own.sub_total IS DISTINCT FROM coalesce(products_total, 0)
+       OR total_discount <> coalesce(discount, 0)
+       OR (kind = 'ADJUSTMENT'
+           AND (accounting_event_type <> CASE WHEN total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
+                OR parent_document_ref <> root_document_ref
+                OR (sub_total, total_discount, total_tax, credits_amount)
+                <> (all_sub_total, all_discount, all_tax, all_credits))))
+UNION ALL
+SELECT format('adjustment %s corrects nothing', document_number)
+FROM document
+LEFT JOIN document_adjustment part USING (shard_key, document_ref)
+WHERE kind = 'ADJUSTMENT' AND part.root_document_ref IS NULL
+  AND ($1::integer IS NULL OR document.tenant_id = $1);
+
+-- name: waiting_broken
+-- What waits for the next document of a contract is of an issued one, and is on no issued one yet.
+SELECT format('what has changed of document %s waits %s', waits.document_ref, CASE
+           WHEN own.number IS NULL THEN 'and is a draft itself'
+           ELSE 'and is on document ' || carrier.document_number END) AS witness
+FROM waiting_adjustment waits
+JOIN document own USING (shard_key, document_ref)
+LEFT JOIN document carrier
+    ON (carrier.shard_key, carrier.document_ref) = (waits.shard_key, waits.carrier_ref)
+WHERE ($1::integer IS NULL OR waits.tenant_id = $1)
+  AND (own.number IS NULL OR carrier.number IS NOT NULL);
+
+-- name: waiting_counted
+SELECT count(*) FROM waiting_adjustment WHERE $1::integer IS NULL OR tenant_id = $1;
 
 -- name: contracts_broken
 -- The documents of a contract are counted 1, 2, … in the order of issue, and each states what

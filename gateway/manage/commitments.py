@@ -19,7 +19,7 @@ from schemas.commitments import COMMITMENTS_MAX
 from schemas.credits import GRANTS_MAX, PRIORITY_MAX, Balance, Span, read_grants, walk
 from schemas.errors import NotFound
 from schemas.event_ref import shard_key_of
-from schemas.money import currency_digits, scaled_to_decimal
+from schemas.money import currency_digits, decimal_to_scaled, scaled_to_decimal
 from schemas.periods import BillingTerms, periods
 
 _decode: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
@@ -125,7 +125,10 @@ def _product_credits(
     digits = currency_digits(row["currency"])
     grants = read_grants(row["credits"], digits, row["billing_start_date"])
     own = [d for d in drawn if d["contract_product_ref"] == row["contract_product_ref"]]
-    draws = {(d["place"], d["period_index"]): int(d["amount"].scaleb(digits)) for d in own}
+    draws: dict[tuple[int, int], int] = {}
+    for d in own:  # what was given back is below zero
+        place = (d["place"], d["period_index"])
+        draws[place] = draws.get(place, 0) + decimal_to_scaled(d["amount"], digits)
     last = max((d["period_index"] for d in own), default=0)
     spans = [
         Span(period.index, period.start_date, period.end_date)

@@ -146,11 +146,14 @@ def _refs(value: object) -> list[UUID]:
 async def document_answers(
     connection: Connection, tenant_id: int, documents: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Show documents with their products and lines, read with two more statements for all."""
+    """Show documents with all that is in them, read with three more statements for all."""
     refs = [row["document_ref"] for row in documents]
     places = list({row["shard_key"] for row in documents})
     products = await connection.fetch(queries.list_document_products, tenant_id, places, refs)
     lines = await connection.fetch(queries.list_document_lines, tenant_id, places, refs)
+    relations: dict[UUID, list[Row]] = {ref: [] for ref in refs}
+    for row in await connection.fetch(queries.list_document_adjustments, tenant_id, places, refs):
+        relations[row["document_ref"]].append(row)
     items: dict[tuple[UUID, int], list[Any]] = {}
     for line in lines:
         place = (line["document_ref"], line["product_position"])
@@ -159,10 +162,15 @@ async def document_answers(
     for row in products:
         shown = _product_answer(row, items.get((row["document_ref"], row["position"]), []))
         by_document[row["document_ref"]].append(shown)
-    return [_document_answer(row, by_document[row["document_ref"]]) for row in documents]
+    return [
+        _document_answer(row, by_document[row["document_ref"]], relations[row["document_ref"]])
+        for row in documents
+    ]
 
 
-def _document_answer(row: Row, products: list[Any]) -> dict[str, Any]:
+def _document_answer(
+    row: Row, products: list[Any], relations: Sequence[Row] = ()
+) -> dict[str, Any]:
     parties = msgspec.json.decode(row["parties"], type=dict[str, Any])
     entity = parties["entity"]
     return {
@@ -182,6 +190,9 @@ def _document_answer(row: Row, products: list[Any]) -> dict[str, Any]:
         "net_terms": terms_answer(row["net_terms"]),
         **{name: number(row[name]) for name in _MONEY},
         "products": products,
+        "adjustments": [_adjustment(one) for one in relations if one["relation"] == "OTHER"],
+        "adjusted_by": [_adjustment(one) for one in relations if one["relation"] == "ITSELF"],
+        "adjustment_waits": any(one["relation"] == "WAITING" for one in relations),
         "contract": {
             "contract_ref": row["contract_ref"],
             "contract_number": row["contract_number"],
@@ -196,6 +207,28 @@ def _document_answer(row: Row, products: list[Any]) -> dict[str, Any]:
     }
 
 
+def _adjustment(row: Row) -> dict[str, Any]:
+    """Show what one document corrects of another: the other one, and that part of the sums."""
+    total = row["sub_total"] - row["total_discount"] + row["total_tax"] - row["credits_amount"]
+    return {
+        "invoice_ref": row["other_ref"],
+        "document_number": row["document_number"],
+        **{name: number(row[name]) for name in _MONEY[:-1]},
+        "total": number(total),
+    }
+
+
+def _adjusts(row: Row) -> dict[str, Any] | None:
+    """Name the document, and its period, that a product is the difference to."""
+    if row.get("root_document_ref") is None:
+        return None
+    return {
+        "invoice_ref": row["root_document_ref"],
+        "document_number": row["root_number"],
+        "period": {"start": row["start_date"], "end": row["end_date"]},
+    }
+
+
 def _party(kind: str, party: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"{kind}_ref": party[f"{kind}_ref"],
@@ -207,6 +240,7 @@ def _party(kind: str, party: Mapping[str, Any]) -> dict[str, Any]:
 def _product_answer(row: Row, lines: list[Any]) -> dict[str, Any]:
     return {
         "product_name": row["product_name"],
+        "adjusts": _adjusts(row),
         "minimum_fee": number_or_null(row["minimum_fee"]),
         "sub_total": number(row["sub_total"]),
         "total": number(row["total"]),

@@ -7,17 +7,21 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 RETURNING entity_id;
 
 -- name: find_settings
-SELECT refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, updated_at
+SELECT refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, late_usage,
+    updated_at
 FROM tenant_setting WHERE tenant_id = $1;
 
 -- name: put_settings
 INSERT INTO tenant_setting AS s
-    (tenant_id, refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits)
-VALUES ($1, $2, $3, $4, $5)
+    (tenant_id, refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits,
+     late_usage)
+VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (tenant_id) DO UPDATE SET refuses_unknown_fields = EXCLUDED.refuses_unknown_fields,
     age_days_max = EXCLUDED.age_days_max, closing_waits = EXCLUDED.closing_waits,
-    closing_grace_seconds = EXCLUDED.closing_grace_seconds, updated_at = now()
-RETURNING refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, updated_at;
+    closing_grace_seconds = EXCLUDED.closing_grace_seconds, late_usage = EXCLUDED.late_usage,
+    updated_at = now()
+RETURNING refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, late_usage,
+    updated_at;
 
 -- name: announce_to_all
 -- Tell the owners of all partitions that there is something new: none rates meanwhile.
@@ -345,7 +349,7 @@ SELECT w.contract_product_ref, w.period_index, w.place, w.amount, w.document_ref
 FROM credit_draw w
 JOIN document d ON d.shard_key = w.shard_key AND d.document_ref = w.document_ref
 WHERE w.tenant_id = $1 AND w.shard_key = $2 AND w.contract_product_ref = ANY ($3)
-ORDER BY w.contract_product_ref, w.period_index, w.place;
+ORDER BY w.contract_product_ref, w.period_index, w.place, d.number_in_contract;
 
 -- name: list_contract_lines
 -- What is overridden is known by the line item of its pricing; own_line_id: its own price version.
@@ -388,8 +392,11 @@ SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS pr
     cp.currency, cp.net_terms, cp.tax, cp.discount,
     coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments::text AS commitments, cp.credits::text AS credits,
     CASE WHEN cp.commitments = '[]' THEN 0 ELSE (
-        SELECT coalesce(sum(o.total), 0) FROM document_product o
+        SELECT coalesce(sum(o.total), 0)
+        FROM document_product o JOIN document od
+            ON od.shard_key = o.shard_key AND od.document_ref = o.document_ref
         WHERE o.shard_key = cp.shard_key AND o.contract_product_ref = cp.contract_product_ref
+          AND (o.root_document_ref IS NULL OR od.number IS NOT NULL)
     ) END AS spent,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
     cp.payment_time, cp.timezone, cp.since_date, cp.until_date, k.contract_number, t.tenant_ref,
@@ -492,9 +499,33 @@ WHERE d.tenant_id = $1
 ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $5 OFFSET $6;
 
 -- name: list_document_products
-SELECT * FROM document_product
-WHERE tenant_id = $1 AND shard_key = ANY ($2) AND document_ref = ANY ($3)
-ORDER BY document_ref, position;
+-- With the days of their periods, and of differences the number of the document that they are to.
+SELECT p.*, b.start_date, b.end_date, r.document_number AS root_number
+FROM document_product p
+LEFT JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
+LEFT JOIN document r ON r.shard_key = p.shard_key AND r.document_ref = p.root_document_ref
+WHERE p.tenant_id = $1 AND p.shard_key = ANY ($2) AND p.document_ref = ANY ($3)
+ORDER BY p.document_ref, p.position;
+
+-- name: list_document_adjustments
+-- What documents correct of others, which ones correct them, and whether such a thing waits.
+SELECT a.document_ref, 'OTHER' AS relation, r.document_ref AS other_ref, r.document_number,
+    a.sub_total, a.total_discount, a.total_tax, a.credits_amount
+FROM document_adjustment a
+LEFT JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
+WHERE a.tenant_id = $1 AND a.shard_key = ANY ($2) AND a.document_ref = ANY ($3)
+UNION ALL
+SELECT a.root_document_ref, 'ITSELF', h.document_ref, h.document_number,
+    a.sub_total, a.total_discount, a.total_tax, a.credits_amount
+FROM document_adjustment a
+JOIN document h ON h.shard_key = a.shard_key AND h.document_ref = a.document_ref
+WHERE a.tenant_id = $1 AND a.shard_key = ANY ($2) AND a.root_document_ref = ANY ($3)
+UNION ALL
+SELECT w.document_ref, 'WAITING', NULL, NULL, NULL, NULL, NULL, NULL
+FROM waiting_adjustment w
+WHERE w.tenant_id = $1 AND w.shard_key = ANY ($2) AND w.document_ref = ANY ($3)
+    AND w.carrier_ref IS NULL
+ORDER BY document_number, other_ref;
 
 -- name: list_document_lines
 SELECT * FROM document_line

@@ -19,18 +19,24 @@ AGE_DAYS_MAX: Final = 36_525
 GRACE_SECONDS_MAX: Final = 60 * 86_400
 
 
+LATE_USAGE: Final = ("OWN_DOCUMENT", "NEXT_DOCUMENT")
+"""What becomes of what changes of a document after it was issued; the first is the default."""
+
+
 class Settings(Struct, frozen=True):
     """What is chosen.
 
     age_days_max: how old an event may be when it comes, None for any age. grace_seconds: how long
     after its end a period closes by itself, None for the raters' own. closing_waits: not while the
-    customer has dead letters or amendments that nobody has settled.
+    customer has dead letters or amendments that nobody has settled. late_usage: where what changes
+    of an issued document goes.
     """
 
     refuses_unknown_fields: bool
     age_days_max: int | None
     grace_seconds: int | None
     closing_waits: bool
+    late_usage: str
 
 
 def read_settings(fields: Fields) -> Settings:
@@ -41,6 +47,7 @@ def read_settings(fields: Fields) -> Settings:
         age_days_max=fields.optional(values.whole(1, AGE_DAYS_MAX), "maximum_event_age_days"),
         grace_seconds=fields.optional(values.whole(0, GRACE_SECONDS_MAX), "closing_grace_seconds"),
         closing_waits=fields.optional(values.flag, "closing_waits_for_unsettled") or False,
+        late_usage=fields.optional(values.choice(*LATE_USAGE), "late_usage") or LATE_USAGE[0],
     )
 
 
@@ -76,6 +83,7 @@ def _answer(row: asyncpg.Record | None) -> dict[str, Any]:
         "maximum_event_age_days": None if row is None else row["age_days_max"],
         "closing_grace_seconds": None if row is None else row["closing_grace_seconds"],
         "closing_waits_for_unsettled": row is not None and row["closing_waits"],
+        "late_usage": LATE_USAGE[0] if row is None else row["late_usage"],
         "updated_at": None if row is None else row["updated_at"],
     }
 

@@ -418,6 +418,7 @@ JOIN document d ON d.shard_key = l.shard_key AND d.document_ref = l.document_ref
 JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
 JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
 WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3 AND l.line_item_ref = $4
+  AND (p.root_document_ref IS NULL OR d.kind = 'ADJUSTMENT')
 ORDER BY p.period_ref, l.contract_line_ref, l.charge_ref;
 
 -- name: list_feeds

@@ -95,15 +95,30 @@ def _explain_cell(line: IssuedLine, part: Part, currency: str) -> ViewLine:
 
 
 def show_difference(line: IssuedLine, currency: str) -> ViewLine:
-    """Show by how much a line has changed; how its amounts come about is on what it corrects."""
+    """Show by how much a line has changed, and each of its tiers."""
     return ViewLine(
         item=line.item,
         quantity=words.number(line.quantity, QUANTITY_DIGITS),
         unit_price="",
         amount=words.money(line.amount, currency),
-        steps=(),
+        steps=tuple(_tier_changes(line, currency)),
         notes=("Difference to what was billed before",),
     )
+
+
+def _tier_changes(line: IssuedLine, currency: str) -> Iterator[ViewStep]:
+    """Say what each tier has more than before, or less."""
+    digits = currency_digits(currency)
+    for tier in line.tiers:
+        label = "Last tier" if tier.up_to is None else f"Tier up to {words.plain(tier.up_to)}"
+        if tier.flat_fee:
+            label += f", {words.exact_money(tier.flat_fee, currency, digits)} flat"
+        yield ViewStep(
+            label=label,
+            quantity=words.plain(tier.quantity),
+            unit_price=words.exact_money(tier.unit_price, currency, digits),
+            amount=words.exact_money(tier.amount, currency, digits),
+        )
 
 
 def _steps(line: IssuedLine, currency: str) -> Iterator[ViewStep]:

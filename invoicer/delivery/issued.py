@@ -18,11 +18,28 @@ from schemas.periods import Part
 from schemas.price import LinePrice
 
 
+class IssuedTier(msgspec.Struct, frozen=True):
+    """What a tier came to, or by how much that has changed; every digit."""
+
+    up_to: Decimal | None
+    quantity: Decimal
+    unit_price: Decimal
+    flat_fee: Decimal
+    amount: Decimal
+
+
+class IssuedTax(msgspec.Struct, frozen=True):
+    """By how much the tax of a document has changed. corrects: that document's number."""
+
+    corrects: str
+    tax: Decimal
+
+
 class IssuedLine(msgspec.Struct, frozen=True):
     """A line with the price version that it was priced by. amount: currency, rounded.
 
     exact_quantity: in units, where the quantity is only the nearest number with 18 digits.
-    cell, fees: as in `document_line`; the fees in currency.
+    cell, fees, tiers: as in `document_line`; the fees in currency.
     """
 
     item: str
@@ -33,6 +50,7 @@ class IssuedLine(msgspec.Struct, frozen=True):
     exact_quantity: Fraction | None = None
     cell: str = ""
     fees: Decimal | None = None
+    tiers: tuple[IssuedTier, ...] = ()
 
 
 class IssuedTrueUp(msgspec.Struct, frozen=True):
@@ -45,7 +63,10 @@ class IssuedTrueUp(msgspec.Struct, frozen=True):
 
 
 class IssuedProduct(msgspec.Struct, frozen=True):
-    """A product of one period; money in the currency, rounded. end_date: the day after the last."""
+    """A product of one period; money in the currency, rounded. end_date: the day after the last.
+
+    corrects: of a difference, the number of the document that it is the difference to.
+    """
 
     product_name: str
     start_date: date
@@ -59,6 +80,7 @@ class IssuedProduct(msgspec.Struct, frozen=True):
     discount_rate: Price
     tax_rate: Price
     true_ups: tuple[IssuedTrueUp, ...] = ()
+    corrects: str | None = None
 
 
 class IssuedDocument(msgspec.Struct, frozen=True):
@@ -66,6 +88,7 @@ class IssuedDocument(msgspec.Struct, frozen=True):
 
     parties: who bills whom, and how it is paid, as it was when the document was drafted.
     corrects: of an adjustment, the number of the document that it is the difference to.
+    tax_changes: of the documents that it corrects along with what it bills.
     """
 
     document_ref: UUID
@@ -86,8 +109,10 @@ class IssuedDocument(msgspec.Struct, frozen=True):
     total: Decimal
     parties: dict[str, Any]
     corrects: str | None = None
+    tax_changes: tuple[IssuedTax, ...] = ()
 
 
+_decode_tiers = msgspec.json.Decoder(list[IssuedTier]).decode
 _decode_true_ups = msgspec.json.Decoder(list[IssuedTrueUp]).decode
 _decode_parties = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -95,7 +120,7 @@ _decode_parties = msgspec.json.Decoder(dict[str, Any]).decode
 async def load_issued(
     connection: Connection, keys: Sequence[tuple[int, UUID]]
 ) -> dict[UUID, IssuedDocument]:
-    """Load issued documents whole, by ref: three statements, however many they are."""
+    """Load issued documents whole, by ref: four statements, however many they are."""
     places = columns(keys, 2)
     lines: dict[tuple[UUID, int], list[IssuedLine]] = defaultdict(list)
     for row in await connection.fetch(queries.load_issued_lines, *places):
@@ -104,8 +129,16 @@ async def load_issued(
     for row in await connection.fetch(queries.load_issued_products, *places):
         ref = row["document_ref"]
         products[ref].append(_product(row, lines[ref, row["position"]]))
+    taxes: dict[UUID, list[IssuedTax]] = defaultdict(list)
+    for row in await connection.fetch(queries.load_issued_adjustments, *places):
+        taxes[row["document_ref"]].append(IssuedTax(row["corrects"], row["total_tax"]))
     rows = await connection.fetch(queries.load_issued, *places)
-    return {row["document_ref"]: _document(row, products[row["document_ref"]]) for row in rows}
+    return {
+        row["document_ref"]: _document(
+            row, products[row["document_ref"]], taxes[row["document_ref"]]
+        )
+        for row in rows
+    }
 
 
 def _line(row: asyncpg.Record) -> IssuedLine:
@@ -118,6 +151,7 @@ def _line(row: asyncpg.Record) -> IssuedLine:
         exact_quantity=exact_quantity(row["exact_quantity"]),
         cell=row["cell"],
         fees=row["fees"],
+        tiers=() if row["tiers"] is None else tuple(_decode_tiers(row["tiers"])),
     )
 
 
@@ -140,10 +174,15 @@ def _product(row: asyncpg.Record, lines: Sequence[IssuedLine]) -> IssuedProduct:
         discount_rate=Price(decimal_to_scaled(row["discount_rate"], PRICE_DIGITS)),
         tax_rate=Price(decimal_to_scaled(row["tax_rate"], PRICE_DIGITS)),
         true_ups=tuple(_decode_true_ups(row["true_ups"])),
+        corrects=row["corrects"],
     )
 
 
-def _document(row: asyncpg.Record, products: Sequence[IssuedProduct]) -> IssuedDocument:
+def _document(
+    row: asyncpg.Record, products: Sequence[IssuedProduct], taxes: Sequence[IssuedTax]
+) -> IssuedDocument:
     fields = dict(row)
     parties = _decode_parties(fields.pop("parties"))
-    return IssuedDocument(**fields, products=tuple(products), parties=parties)
+    return IssuedDocument(
+        **fields, products=tuple(products), parties=parties, tax_changes=tuple(taxes)
+    )

@@ -114,7 +114,9 @@ def _product(product: IssuedProduct, document: IssuedDocument) -> ViewProduct:
     if not product.part.is_whole:
         days = product.part.through - product.part.before
         period += f" ({days} of {product.part.whole} days)"
-    is_correction = document.corrects is not None
+    is_correction = product.corrects is not None
+    if is_correction and document.corrects is None:
+        period += f", corrects {product.corrects}"
     adjustments = tuple(_adjustments(product, currency, is_correction=is_correction))
     is_alone = len(document.products) == 1 and not adjustments
     return ViewProduct(
@@ -135,8 +137,7 @@ def _adjustments(product: IssuedProduct, currency: str, *, is_correction: bool) 
     if product.total == product.sub_total:
         return
     if is_correction:
-        change = words.money(product.total - product.sub_total, currency)
-        yield Fact("Change of what the minimum fee adds", change)
+        yield from _changes(product, currency)
         return
     true_ups = sum((one.true_up for one in product.true_ups), Decimal(0))
     if product.total - true_ups != product.sub_total:
@@ -153,6 +154,18 @@ def _adjustments(product: IssuedProduct, currency: str, *, is_correction: bool) 
             yield Fact(label, words.money(one.true_up, currency))
 
 
+def _changes(product: IssuedProduct, currency: str) -> Iterator[Fact]:
+    """Say by how much what is added to the lines of a product has changed."""
+    true_ups = sum((one.true_up for one in product.true_ups), Decimal(0))
+    if minimum := product.total - true_ups - product.sub_total:
+        yield Fact("Change of what the minimum fee adds", words.money(minimum, currency))
+    for one in product.true_ups:
+        if one.true_up:
+            what = "of the period" if one.over == "PERIOD" else "over the contract"
+            label = f"Change of what the minimum spend {what} adds"
+            yield Fact(label, words.money(one.true_up, currency))
+
+
 def _totals(document: IssuedDocument) -> Iterator[Fact]:
     currency = document.currency
     yield Fact("Subtotal", words.money(document.sub_total, currency))
@@ -163,8 +176,12 @@ def _totals(document: IssuedDocument) -> Iterator[Fact]:
             yield Fact(f"{label} ({of})", words.money(-product.discount, currency))
     if document.corrects is None:
         yield from _taxes(document)
-    elif document.total_tax:
-        yield Fact("Tax, the difference", words.money(document.total_tax, currency))
+    for change in document.tax_changes:
+        if change.tax:
+            label = "Tax, the difference"
+            if document.corrects is None:
+                label += f" to {change.corrects}"
+            yield Fact(label, words.money(change.tax, currency))
     if document.credits_amount:
         yield Fact("Credits", words.money(-document.credits_amount, currency))
 
@@ -174,11 +191,13 @@ def _taxes(document: IssuedDocument) -> Iterator[Fact]:
     digits = currency_digits(document.currency)
     bases: dict[Price, int] = {}
     for product in document.products:
-        base = decimal_to_scaled(product.total - product.discount, digits)
-        bases[product.tax_rate] = bases.get(product.tax_rate, 0) + base
+        if product.corrects is None:
+            base = decimal_to_scaled(product.total - product.discount, digits)
+            bases[product.tax_rate] = bases.get(product.tax_rate, 0) + base
     taxes = [(rate, base, round_percent(base, rate)) for rate, base in sorted(bases.items())]
     total = sum(tax for _rate, _base, tax in taxes)
-    assert scaled_to_decimal(total, digits) == document.total_tax, "the taxes add up"
+    changes = sum((change.tax for change in document.tax_changes), Decimal(0))
+    assert scaled_to_decimal(total, digits) + changes == document.total_tax, "the taxes add up"
     for rate, base, tax in taxes:
         of = words.money(_currency(base, digits), document.currency)
         amount = words.money(_currency(tax, digits), document.currency)

@@ -49,6 +49,11 @@ def number(value: int, digits: int) -> str:
     return str(format_decimal(scaled_to_decimal(value, digits), format=_PLAIN, locale=LOCALE))
 
 
+def plain(value: Decimal) -> str:
+    """Write a number with every digit it has."""
+    return str(format_decimal(value, format=_PLAIN, locale=LOCALE))
+
+
 def percent(value: int) -> str:
     """Write a percentage that is scaled as prices are."""
     return f"{number(value, PRICE_DIGITS)}%"

@@ -41,6 +41,8 @@ CREATE TABLE tenant_setting (
     age_days_max integer CHECK (age_days_max BETWEEN 1 AND 36525),
     closing_grace_seconds integer CHECK (closing_grace_seconds BETWEEN 0 AND 5184000),
     closing_waits boolean NOT NULL DEFAULT false,
+    late_usage text NOT NULL DEFAULT 'OWN_DOCUMENT'
+    CHECK (late_usage IN ('OWN_DOCUMENT', 'NEXT_DOCUMENT')),
     reference_version bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -48,7 +50,8 @@ COMMENT ON TABLE tenant_setting IS
 'Writer: gateway. What a tenant has chosen; a tenant without a row has the defaults. age_days_max:
 how old an event may be when it comes, null for any age. closing_grace_seconds: how long after its
 end a period closes by itself, null for the rater''s own; closing_waits: not while the customer has
-dead letters or amendments that nobody has settled.';
+dead letters or amendments that nobody has settled. late_usage: where what changes of an issued
+document goes: to a document of its own, or onto the contract''s next one.';
 CREATE TRIGGER tenant_setting_version BEFORE INSERT OR UPDATE ON tenant_setting
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
 
@@ -1332,12 +1335,33 @@ CREATE TABLE document_product (
     discount_rate numeric NOT NULL,
     tax_rate numeric NOT NULL,
     true_ups jsonb NOT NULL DEFAULT '[]',
+    root_document_ref uuid,
     PRIMARY KEY (shard_key, document_ref, position),
     FOREIGN KEY (shard_key, document_ref) REFERENCES document
 );
 COMMENT ON TABLE document_product IS
 'Writer: invoicer. discount is the amount of money, the rates are percent; minimum_fee is prorated
-already. true_ups is what each commitment came to, as the API answers it.';
+already. true_ups is what each commitment came to, as the API answers it. root_document_ref: of a
+difference, the document that it is the difference to; null for a product as it was cut.';
+CREATE INDEX document_product_root ON document_product (shard_key, root_document_ref)
+WHERE root_document_ref IS NOT NULL;
+
+CREATE TABLE document_adjustment (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    root_document_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    sub_total numeric NOT NULL,
+    total_discount numeric NOT NULL,
+    total_tax numeric NOT NULL,
+    credits_amount numeric NOT NULL,
+    PRIMARY KEY (shard_key, document_ref, root_document_ref),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_adjustment IS
+'Writer: invoicer. What a document corrects of another one, its root, or bills ahead of it: the part
+of its sums that is so. All of an ADJUSTMENT; of a PERIOD what it takes along of earlier ones.';
+CREATE INDEX document_adjustment_root ON document_adjustment (shard_key, root_document_ref);
 
 CREATE TABLE document_line (
     shard_key integer NOT NULL,
@@ -1425,7 +1449,7 @@ DO $$
 DECLARE
     content text;
 BEGIN
-    FOREACH content IN ARRAY ARRAY['document_product', 'document_line'] LOOP
+    FOREACH content IN ARRAY ARRAY['document_product', 'document_line', 'document_adjustment'] LOOP
         EXECUTE format('CREATE TRIGGER %1$I AFTER INSERT ON %2$I REFERENCING NEW TABLE AS changed
             FOR EACH STATEMENT EXECUTE FUNCTION keep_issued_content()',
             content || '_added', content);
@@ -1461,16 +1485,35 @@ CREATE TABLE credit_draw (
     place smallint NOT NULL,
     tenant_id integer NOT NULL,
     document_ref uuid NOT NULL,
-    amount numeric NOT NULL CHECK (amount > 0),
-    PRIMARY KEY (shard_key, contract_product_ref, period_index, place),
+    amount numeric NOT NULL CHECK (amount <> 0),
+    PRIMARY KEY (shard_key, contract_product_ref, period_index, place, document_ref),
     FOREIGN KEY (shard_key, document_ref) REFERENCES document
 );
 COMMENT ON TABLE credit_draw IS
 'Writer: invoicer. What a document has drawn from the credit at a place of its contract product''s
-list, for one period; a draft''s are drawn anew with it, an issued document''s never change.';
+list, for one period, or below zero given back; a draft''s are drawn anew with it, an issued
+document''s never change.';
 CREATE INDEX credit_draw_document ON credit_draw (shard_key, document_ref);
 CREATE TRIGGER credit_draw_kept BEFORE INSERT OR UPDATE OR DELETE ON credit_draw
 FOR EACH ROW EXECUTE FUNCTION keep_issued_draw();
+
+CREATE TABLE waiting_adjustment (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    document_group smallint NOT NULL,
+    carrier_ref uuid,
+    since timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, document_ref),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE waiting_adjustment IS
+'Writer: invoicer. An issued document that has changed, whose difference goes onto the next document
+of its contract and group; the row goes when that one is issued. carrier_ref: the draft that holds
+the difference.';
+CREATE INDEX waiting_adjustment_contract
+ON waiting_adjustment (shard_key, contract_ref, document_group);
 
 CREATE TABLE document_input (
     shard_key integer NOT NULL,

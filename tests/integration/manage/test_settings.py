@@ -13,6 +13,7 @@ DEFAULTS = {
     "maximum_event_age_days": None,
     "closing_grace_seconds": None,
     "closing_waits_for_unsettled": False,
+    "late_usage": "OWN_DOCUMENT",
 }
 
 
@@ -36,6 +37,11 @@ def test_settings_begin_with_defaults_and_are_put_whole(client: Client) -> None:
     assert client.ok("GET", "/api/settings") == chosen
     assert client.ok("PUT", "/api/settings", chosen)["maximum_event_age_days"] == 30
     assert client.ok("PUT", "/api/settings", {})["maximum_event_age_days"] is None
+    late = client.ok("PUT", "/api/settings", {"late_usage": "NEXT_DOCUMENT"})["late_usage"]
+    assert late == client.ok("GET", "/api/settings")["late_usage"] == "NEXT_DOCUMENT"
+    assert client.refused("PUT", "/api/settings", {"late_usage": "IGNORED"}) == {
+        "/late_usage": "value_unknown"
+    }
     assert client.refused("PUT", "/api/settings", {"maximum_event_age_days": 0}) == {
         "/maximum_event_age_days": "number_out_of_range"
     }

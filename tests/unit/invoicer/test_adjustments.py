@@ -2,20 +2,29 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from invoicer.adjustments import Billed, BilledLine, BilledProduct, difference
+from invoicer.adjustments import (
+    Billed,
+    BilledLine,
+    BilledProduct,
+    carry,
+    difference,
+    with_credits,
+)
+from schemas.commitments import Commitment, TrueUp
 from schemas.document import DraftedDocument
 from schemas.drafting import CutLine, ProductInput, draft_document
-from schemas.money import QUANTITY_DIGITS, Price, parse_price, parse_quantity
+from schemas.money import AMOUNT_DIGITS, QUANTITY_DIGITS, Price, parse_price, parse_quantity
 from schemas.periods import Part
 from schemas.price import parse_line_price
 
-PRODUCT, PERIOD = UUID(int=1), UUID(int=2)
+PRODUCT, PERIOD, ROOT = UUID(int=1), UUID(int=2), UUID(int=3)
 PRICES = [
     parse_line_price({"model": "PER_UNIT", "price": "0.0033"}),
     parse_line_price(
@@ -25,6 +34,13 @@ PRICES = [
         }
     ),
     parse_line_price({"model": "PACKAGE", "price": "2.5", "package_size": "7"}),
+    parse_line_price(
+        {
+            "model": "GRADUATED",
+            "included_quantity": "5",
+            "tiers": [{"up_to": "100.5", "unit_price": "0.3"}, {"unit_price": "0.1"}],
+        }
+    ),
 ]
 
 
@@ -50,6 +66,7 @@ def drawn(quantities: Sequence[str], cut_number: int) -> DraftedDocument:
         lines=lines,
         part=Part(before=3, through=20, whole=31),
         minimum_fee=parse_price("20"),
+        commitments=[Commitment("PERIOD", parse_price("150"))],
         discount_percent=parse_price("12.5"),
         tax_percent=parse_price("19"),
     )
@@ -72,6 +89,8 @@ def added_up(documents: Sequence[DraftedDocument]) -> Billed:
                     known.amount + line.amount,
                     known.event_count + line.event_count,
                 )
+    stated = [one for d in documents for product in d.products for one in product.true_ups]
+    true_up = [sum(getattr(one, n) for one in stated) for n in ("committed", "spent", "added")]
     product_so_far = BilledProduct(
         minimum_fee=fees["minimum_fee"],
         sub_total=fees["sub_total"],
@@ -80,6 +99,7 @@ def added_up(documents: Sequence[DraftedDocument]) -> Billed:
         discount_percent=Price(0),
         tax_percent=Price(0),
         lines=lines,
+        true_ups=(TrueUp("PERIOD", *true_up),),
     )
     return Billed(
         products={(PRODUCT, PERIOD): product_so_far},
@@ -89,16 +109,16 @@ def added_up(documents: Sequence[DraftedDocument]) -> Billed:
 
 
 quantity = st.decimals(-500, 5_000, places=3).map(str)
-totals = st.tuples(quantity, quantity, quantity)
+totals = st.tuples(quantity, quantity, quantity, quantity)
 
 
 @given(st.lists(totals, min_size=1, max_size=5))
 def test_a_document_and_its_adjustments_are_the_document_of_the_last_cut(
-    cuts: list[tuple[str, str, str]],
+    cuts: list[tuple[str, ...]],
 ) -> None:
     documents = [drawn(cuts[0], 1)]
     for number, quantities in enumerate(cuts[1:], 2):
-        adjustment = difference(drawn(quantities, number), added_up(documents))
+        adjustment = difference(drawn(quantities, number), added_up(documents), ROOT)
         if adjustment is not None:
             documents.append(adjustment)
             closes = adjustment.sub_total - adjustment.total_discount + adjustment.total_tax
@@ -108,5 +128,56 @@ def test_a_document_and_its_adjustments_are_the_document_of_the_last_cut(
             )
     last = drawn(cuts[-1], len(cuts))
     assert replace(added_up(documents), adjustments=0) == added_up([last])
-    assert difference(last, added_up(documents)) is None
+    assert difference(last, added_up(documents), ROOT) is None
     assert sum(document.total for document in documents) == last.total
+
+
+def tiers_by_hand(quantity: str) -> list[Fraction]:
+    """Return what is in each tier of the graduated price, by the units behind those included."""
+    used = Fraction(quantity)
+    units = max(abs(used) - 5, Fraction(0))
+    sign = -1 if used < 0 else 1
+    bound = Fraction("100.5")
+    return [sign * min(units, bound), sign * max(units - bound, Fraction(0))]
+
+
+@given(st.lists(quantity, min_size=2, max_size=5))
+def test_a_difference_says_what_moved_in_each_tier(quantities: list[str]) -> None:
+    documents = [drawn(("0", "0", "0", quantities[0]), 1)]
+    for number, (before, now) in enumerate(pairwise(quantities), 2):
+        adjustment = difference(drawn(("0", "0", "0", now), number), added_up(documents), ROOT)
+        moved = [n - b for n, b in zip(tiers_by_hand(now), tiers_by_hand(before), strict=True)]
+        if adjustment is None:
+            assert Fraction(now) == Fraction(before)
+            continue
+        documents.append(adjustment)
+        [line] = adjustment.products[0].lines
+        bounds = [parse_quantity("100.5"), None]
+        found = {tier.up_to: Fraction(tier.quantity, 10**QUANTITY_DIGITS) for tier in line.tiers}
+        assert [found.get(bound, 0) for bound in bounds] == moved
+        amounts = sum(tier.amount for tier in line.tiers)
+        assert amounts == (moved[0] * 3 + moved[1]) * 10 ** (AMOUNT_DIGITS - 1)
+
+
+@given(totals, st.lists(st.tuples(totals, totals, st.integers(-500, 500)), max_size=3))
+def test_what_a_document_takes_along_adds_up_beside_its_own(
+    own: tuple[str, ...], others: list[tuple[tuple[str, ...], tuple[str, ...], int]]
+) -> None:
+    document = drawn(own, 1)
+    adjustments = []
+    for number, (before, after, credits_amount) in enumerate(others):
+        root = UUID(int=100 + number)
+        found = difference(drawn(after, 2), added_up([drawn(before, 1)]), root)
+        if found is not None:
+            adjustments.append(with_credits(found, credits_amount))
+    carrier = carry(document, adjustments)
+    assert carrier.total == document.total + sum(one.total for one in adjustments)
+    sums = carrier.sub_total - carrier.total_discount + carrier.total_tax - carrier.credits_amount
+    assert carrier.total == sums
+    assert carrier.sub_total == sum(product.total for product in carrier.products)
+    assert {product.root for product in carrier.products} <= {
+        None,
+        *(part.root for part in carrier.adjustments),
+    }
+    assert carrier.accounting_event_type == ("CREDIT" if carrier.total < 0 else "INVOICE")
+    assert carry(document, []) is document

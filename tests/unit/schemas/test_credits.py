@@ -44,6 +44,9 @@ def test_credits_are_conserved_and_never_overdrawn_in_whatever_order_periods_com
         assert all(amount > 0 for amount in drawn.values())
         draws |= {(place, index): amount for place, amount in drawn.items()}
         for grant in given_grants:
+            if sum(drawn.values()) < dues[index] and grant.pays_for(PERIODS[index]):
+                more = draws | {(grant.place, index): drawn.get(grant.place, 0) + 1}
+                assert min(balance.left for balance in walk(grant, PERIODS, more)) < 0
             for balance in walk(grant, PERIODS, draws):
                 assert balance.granted == balance.drawn + balance.expired + balance.left
                 assert min(balance.drawn, balance.expired, balance.left) >= 0
