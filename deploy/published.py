@@ -4,14 +4,14 @@ The schemas are made from the types that read and write the records, so they can
 a test compares the files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from invoicer.inputs import PeriodMessage
+from invoicer.inputs import EventsMessage, PeriodMessage
 from rater.dead_letters import DeadMessage
 from schemas.alerts import AlertMessage
 from schemas.published import DIALECT, usage_events_schema
@@ -25,7 +25,11 @@ def published() -> Mapping[str, bytes]:
     schemas = {
         USAGE_EVENTS: usage_events_schema(),
         DEAD_EVENTS: _schema(DEAD_EVENTS, DeadMessage),
-        BILLING_PERIODS: _schema(BILLING_PERIODS, PeriodMessage),
+        BILLING_PERIODS: _kinds(
+            BILLING_PERIODS,
+            "One record of `billing.periods.v1`: something is ready to be invoiced; keys alone.",
+            (PeriodMessage, EventsMessage),
+        ),
         BILLING_ALERTS: _schema(BILLING_ALERTS, AlertMessage),
     }
     return {
@@ -38,6 +42,14 @@ def _schema(topic: str, record: type) -> dict[str, Any]:
     (_,), components = msgspec.json.schema_components([record])
     schema = {"$schema": DIALECT, **components[record.__name__], "title": topic}
     return schema | {"description": cleandoc(record.__doc__ or "")}
+
+
+def _kinds(topic: str, description: str, records: Sequence[type]) -> dict[str, Any]:
+    """Describe a topic with records of several kinds."""
+    kinds = [_schema(record.__name__, record) for record in records]
+    for kind in kinds:
+        del kind["$schema"]
+    return {"$schema": DIALECT, "title": topic, "description": description, "oneOf": kinds}
 
 
 def main() -> None:

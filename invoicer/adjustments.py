@@ -21,6 +21,7 @@ from schemas.document import (
     DocumentProduct,
     DraftedDocument,
 )
+from schemas.event_drafting import tier_differences
 from schemas.mean_price import mean_walk
 from schemas.money import QUANTITY_DIGITS, Amount, Price, Quantity, round_fraction
 from schemas.price import TierCharge, basis_of, cell_price, cell_values
@@ -138,6 +139,58 @@ def carry(document: DraftedDocument, adjustments: Sequence[DraftedDocument]) -> 
     )
 
 
+def remainder(new: DraftedDocument, billed: Billed, credits_amount: int) -> DraftedDocument:
+    """Return what a document as it is drawn now leaves to bill, with all its products and lines.
+
+    billed: what was issued ahead of it, by documents of single events. credits_amount: what pays
+    for all of it, less what has paid for those; minor.
+    """
+    products = []
+    for product in new.products:
+        before = billed.products.get((product.contract_product_ref, product.period_ref))
+        products.append(product if before is None else _remaining(product, before))
+    sub_total = sum(product.total for product in products)
+    total_discount = sum(product.discount for product in products)
+    total_tax = new.total_tax - billed.total_tax
+    total = sub_total - total_discount + total_tax - credits_amount
+    return replace(
+        new,
+        accounting_event_type=AccountingEventType.CREDIT
+        if total < 0
+        else AccountingEventType.INVOICE,
+        products=tuple(products),
+        taxes=(),
+        sub_total=sub_total,
+        total_discount=total_discount,
+        total_tax=total_tax,
+        credits_amount=credits_amount,
+        total=total,
+    )
+
+
+def _remaining(new: DocumentProduct, before: BilledProduct) -> DocumentProduct:
+    lines = []
+    for line in [*new.lines, *_vanished(new, before)]:
+        known = before.lines.get((line.contract_line_ref, line.cell), _NOTHING)
+        unchanged = replace(
+            line,
+            quantity=Quantity(0),
+            exact_quantity=None,
+            tiers=(),
+            usage_amount=Amount(0),
+            amount=0,
+            event_count=0,
+        )
+        lines.append(_line_difference(line, known) or unchanged)
+    changed = _product_difference(new, before)
+    return replace(changed or _emptied(new), lines=tuple(lines))
+
+
+def _emptied(product: DocumentProduct) -> DocumentProduct:
+    nothing = {"minimum_fee": 0, "sub_total": 0, "total": 0, "discount": 0, "discounted": 0}
+    return replace(product, true_ups=(), **nothing)
+
+
 def _product_difference(new: DocumentProduct, before: BilledProduct) -> DocumentProduct | None:
     lines = []
     for line in [*new.lines, *_vanished(new, before)]:
@@ -204,7 +257,7 @@ def _line_difference(new: DocumentLine, before: BilledLine) -> DocumentLine | No
         new,
         quantity=scaled,
         exact_quantity=None if is_exact else quantity,
-        tiers=_tier_differences(new.tiers, _tiers_before(new, before.quantity)),
+        tiers=tier_differences(new.tiers, _tiers_before(new, before.quantity)),
         usage_amount=Amount(new.usage_amount - before.fees),
         amount=amount,
         event_count=event_count,
@@ -219,25 +272,3 @@ def _tiers_before(line: DocumentLine, quantity: Fraction) -> Sequence[TierCharge
     if basis == "CELLS":
         price = cell_price(price, cell_values(line.cell))
     return mean_walk(price, quantity)
-
-
-def _tier_differences(
-    after: Sequence[TierCharge], before: Sequence[TierCharge]
-) -> tuple[TierCharge, ...]:
-    """Return by how much each tier comes to something else, from the lowest to the open one."""
-    new, old = ({tier.up_to: tier for tier in tiers} for tiers in (after, before))
-    changed = []
-    for up_to in sorted(new.keys() | old.keys(), key=lambda bound: (bound is None, bound or 0)):
-        tier = new.get(up_to) or old[up_to]
-        nothing = TierCharge(up_to, Quantity(0), tier.unit_price, Price(0), Amount(0))
-        now, then = new.get(up_to, nothing), old.get(up_to, nothing)
-        if now != then:
-            changed.append(
-                replace(
-                    tier,
-                    quantity=Quantity(now.quantity - then.quantity),
-                    flat_fee=Price(now.flat_fee - then.flat_fee),
-                    amount=Amount(now.amount - then.amount),
-                )
-            )
-    return tuple(changed)

@@ -111,6 +111,7 @@ class Assembly(msgspec.Struct, frozen=True):
     lead_product_ref: the product whose payment details and note the document shows, and in whose
     timezone its days are. parent_document_ref: of an adjustment, the document that it corrects.
     period_end: the day after the last. is_complete: every input due at its instant is in.
+    event_ref, event_due_id: of a document of one event, that, and which of its changes it bills.
     """
 
     key: DocumentKey
@@ -123,6 +124,8 @@ class Assembly(msgspec.Struct, frozen=True):
     draft: DraftedDocument
     kind: DocumentKind = DocumentKind.PERIOD
     parent_document_ref: UUID | None = None
+    event_ref: UUID | None = None
+    event_due_id: int | None = None
 
 
 @lru_cache(maxsize=16_384)

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from invoicer import metrics, repository
-from invoicer.inputs import InputKey, decode_message, input_key
+from invoicer.inputs import DueContract, InputKey, decode_message, input_key
 from invoicer.intake import Intake, Stopping
 from invoicer.repository import queries
 from invoicer.settings import InvoicerSettings
@@ -113,13 +113,16 @@ async def _consume(
         progress.problem = None
         if not polled:
             continue
-        await intake.take([key for batch in polled.values() for key in _decoded(batch)])
+        named = [key for batch in polled.values() for key in _decoded(batch)]
+        await intake.take([key for key in named if isinstance(key, InputKey)])
+        for contract in sorted({key for key in named if isinstance(key, DueContract)}):
+            await intake.take_events(contract)
         await _commit(consumer, {place: batch[-1].offset + 1 for place, batch in polled.items()})
 
 
-def _decoded(records: Sequence[ConsumerRecord]) -> list[InputKey]:
+def _decoded(records: Sequence[ConsumerRecord]) -> list[InputKey | DueContract]:
     """Read messages. One that names nothing is told of and passed over: the scan finds its cut."""
-    keys = []
+    keys: list[InputKey | DueContract] = []
     for record in records:
         try:
             keys.append(decode_message(record.value))
@@ -159,6 +162,8 @@ async def scan(
         try:
             await scan_once(pool, intake, since, before, settings.batch_size_max)
             await intake.release_stranded(before)
+            for contract in await repository.find_due_contracts(pool, before):
+                await intake.take_events(contract)
         except Stopping:
             return
         except TRANSIENT_ERRORS as error:

@@ -69,6 +69,28 @@ def redraw_credits(
     return [Draw(*key, amount) for key, amount in sorted(changes.items()) if amount]
 
 
+def draw_for_event(
+    terms: ProductTerms, digits: int, drawn: Drawn, index: int, unpaid: int
+) -> list[Draw]:
+    """Pay what the events of a period have come to and nobody has paid, or give back; minor.
+
+    unpaid: below zero, more was drawn than they come to now. drawn: what is drawn is added to it.
+    """
+    own = drawn.setdefault(terms.contract_product_ref, {})
+    if unpaid >= 0:
+        amounts = _draw(terms, digits, own, index, unpaid)
+    else:
+        amounts = {}
+        for (place, at), amount in sorted(own.items(), reverse=True):
+            back = min(amount, -unpaid) if at == index else 0
+            if back > 0:
+                amounts[place] = -back
+                unpaid += back
+    for place, amount in amounts.items():
+        own[place, index] = own.get((place, index), 0) + amount
+    return [Draw(terms.contract_product_ref, index, *one) for one in sorted(amounts.items())]
+
+
 def _draws(
     draft: DraftedDocument,
     group: Sequence[ProductTerms],
@@ -85,7 +107,8 @@ def _draws(
     for product, due in zip(draft.products, dues(draft.products), strict=True):
         own = drawn.setdefault(product.contract_product_ref, {})
         at = index[product.period_ref]
-        paid = _draw(terms[product.contract_product_ref], draft, own, at, min(due, left))
+        own_terms = terms[product.contract_product_ref]
+        paid = _draw(own_terms, draft.currency_digits, own, at, min(due, left))
         for place, amount in paid.items():
             own[place, at] = amount
             found.append(Draw(product.contract_product_ref, at, place, amount))
@@ -95,14 +118,12 @@ def _draws(
 
 def _draw(
     terms: ProductTerms,
-    draft: DraftedDocument,
+    digits: int,
     drawn: Mapping[tuple[int, int], int],
     index: int,
     due: int,
 ) -> dict[int, int]:
-    grants: Sequence[Grant] = read_grants(
-        terms.credits, draft.currency_digits, terms.billing_start_date
-    )
+    grants: Sequence[Grant] = read_grants(terms.credits, digits, terms.billing_start_date)
     if not grants or due <= 0:
         return {}
     last = max([index, *(at for _, at in drawn)])

@@ -62,7 +62,7 @@ _ADJUSTMENT_COLUMNS: Final = (
     *("shard_key", "document_ref", "root_document_ref", "tenant_id"),
     *("sub_total", "total_discount", "total_tax", "credits_amount"),
 )
-_DOCUMENT_WIDTH: Final = 20
+_DOCUMENT_WIDTH: Final = 22
 
 
 # What price lists and terms say comes again with every document; what was used does not.
@@ -144,6 +144,8 @@ def _document_row(assembly: Assembly, customer_id: int, parties: str) -> tuple[A
         parties,
         assembly.kind,
         assembly.parent_document_ref,
+        assembly.event_ref,
+        assembly.event_due_id,
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from schemas.errors import InvalidInput
 from schemas.event_ref import shard_key_of
 
-Trigger = Literal["PERIOD_CUT"]
+Trigger = Literal["PERIOD_CUT", "EVENT_DUE"]
 
 
 class InputKey(NamedTuple):
@@ -24,20 +24,35 @@ class InputKey(NamedTuple):
     cut_number: int
 
 
-class PeriodMessage(msgspec.Struct, frozen=True):
-    """One record of `billing.periods.v1`: a period is ready to be invoiced; keys alone."""
+class DueContract(NamedTuple):
+    """A contract with events that are to be billed by documents of their own."""
+
+    shard_key: int
+    contract_ref: UUID
+
+
+class PeriodMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="PERIOD_CUT"):
+    """A period is ready to be invoiced; keys alone."""
 
     v: Literal[1]
-    trigger: Trigger
     contract_product_ref: UUID
     period_ref: UUID
     cut_number: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
-_decoder = msgspec.json.Decoder(PeriodMessage)
+class EventsMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="EVENT_DUE"):
+    """A contract has rated events that are due upon usage; its key alone."""
+
+    v: Literal[1]
+    contract_ref: UUID
 
 
-def decode_message(value: bytes | None) -> InputKey:
+BillingMessage = PeriodMessage | EventsMessage
+
+_decoder = msgspec.json.Decoder(BillingMessage)
+
+
+def decode_message(value: bytes | None) -> InputKey | DueContract:
     """Read one record of `billing.periods.v1`.
 
     Fields that are not known yet are passed over. Raises InvalidInput `message_malformed`.
@@ -46,6 +61,8 @@ def decode_message(value: bytes | None) -> InputKey:
         message = _decoder.decode(value or b"")
     except msgspec.DecodeError as error:  # ValidationError is one
         raise InvalidInput("message_malformed", f"is not a period's message: {error}") from error
+    if isinstance(message, EventsMessage):
+        return DueContract(shard_key_of(message.contract_ref.int), message.contract_ref)
     return input_key(message.contract_product_ref, message.period_ref, message.cut_number)
 
 

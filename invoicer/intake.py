@@ -18,7 +18,8 @@ import asyncpg
 
 from invoicer import metrics, repository
 from invoicer.assembly import DocumentKey
-from invoicer.inputs import InputKey
+from invoicer.event_billing import bill_events
+from invoicer.inputs import DueContract, InputKey
 from invoicer.issuing import Outcome, release, take_inputs
 from invoicer.repository import Issuer, Routed
 from invoicer.waiting import find_stranded
@@ -71,6 +72,37 @@ class Intake:
         for start in range(0, len(distinct), _ROUTED_PER_QUERY):
             await self._take_distinct(distinct[start : start + _ROUTED_PER_QUERY])
 
+    async def take_events(self, contract: DueContract) -> None:
+        """Bill what is due of a contract's events, each by a document; what fails is parked.
+
+        Raises Stopping. What comes behind one that fails waits for it; a scan tries it again.
+        """
+        count, is_more = self._batch_size_max, True
+        while is_more:
+            try:
+                is_more = await self._retried(partial(self._bill_events, contract, count))
+            except (Stopping, asyncpg.SyntaxOrAccessError):
+                raise
+            except Exception as error:
+                if count == 1:
+                    key = InputKey(*contract, UUID(int=0), "EVENT_DUE", 0)
+                    await self._park(key, f"{type(error).__name__}: {error}")
+                    return
+                metrics.BATCHES_HALVED.inc()
+                count = 1
+
+    async def _bill_events(self, contract: DueContract, count: int) -> bool:
+        with metrics.BATCH_SECONDS.time():
+            async with self._pool.acquire() as connection:
+                outcome, is_more = await bill_events(connection, *contract, count, self._clock)
+        metrics.INPUTS_TAKEN.labels("taken").inc(outcome.inputs)
+        metrics.DOCUMENTS_DRAFTED.inc(outcome.drafted)
+        metrics.DOCUMENTS_ISSUED.inc(outcome.issued)
+        if outcome.issued:
+            self._issued.set()
+            _log.info("events_billed", contract_ref=str(contract.contract_ref), **outcome._asdict())
+        return is_more
+
     async def release_stranded(self, before: datetime) -> int:
         """Correct what has waited since before then for a document that is not to come any more.
 
@@ -97,6 +129,13 @@ class Intake:
         for key in sorted(set(keys).difference(found.key for found in routed)):
             await self._park(key, "names no cut of a period of that contract product")
         metrics.INPUTS_TAKEN.labels("repeated").inc(sum(found.is_taken for found in routed))
+        upon_usage = {
+            DueContract(found.key.shard_key, found.document.contract_ref)
+            for found in routed
+            if found.bills_events and not found.is_taken
+        }
+        for contract in sorted(upon_usage):  # a period's document bills what these leave
+            await self.take_events(contract)
         by_issuer: dict[Issuer, list[Routed]] = defaultdict(list)
         for found in routed:
             if not found.is_taken:

@@ -12,14 +12,15 @@ from msgspec.structs import replace
 
 from invoicer import repository
 from invoicer.adjusting import adjust, find_corrections, find_dependents
-from invoicer.adjustments import carry
-from invoicer.assembly import Assembly, DocumentKey, assemble
-from invoicer.crediting import Draw, draw_credits
+from invoicer.adjustments import Billed, carry, remainder
+from invoicer.assembly import Assembly, CutPeriod, DocumentKey, ProductTerms, assemble
+from invoicer.billed import load_billed
+from invoicer.crediting import Draw, draw_credits, redraw_credits
 from invoicer.draft_rows import write_drafts, write_draws
 from invoicer.inputs import InputKey
 from invoicer.lifecycle import REDRAWN, check_transition
 from invoicer.numbering import issue_order, number_documents, take_numbers
-from invoicer.repository import Issuer, Routed, Standing
+from invoicer.repository import Groups, Issuer, Routed, Running, Standing
 from invoicer.waiting import add_waiting, assign_waiting, drop_stranded, drop_waiting, split_waiting
 from runtime.clock import Clock
 from runtime.crashpoints import crashpoint
@@ -60,7 +61,7 @@ async def take_inputs(
         _check_periods(fresh, standing)
         drawn = [key for key in touched if _is_drawn(standing.get(key.document_ref))]
         changed = [key for key in touched if key not in drawn]
-        batch = _Batch(connection, issuer, clock)
+        batch = Batch(connection, issuer, clock)
         await batch.run(drawn, changed, standing)
         crashpoint("invoicer.before_issue")
     crashpoint("invoicer.after_issue")
@@ -74,12 +75,12 @@ async def release(
     async with connection.transaction():
         await repository.lock_contracts(connection, stranded)
         gone = await drop_stranded(connection, stranded)
-        batch = _Batch(connection, issuer, clock)
+        batch = Batch(connection, issuer, clock)
         await batch.run([], [key for key in stranded if key.document_ref in gone], {})
     return Outcome(0, batch.drafted, batch.issued)
 
 
-class _Batch:
+class Batch:
     """What is drawn up and issued in one transaction, for one issuer."""
 
     def __init__(self, connection: Connection, issuer: Issuer, clock: Clock) -> None:
@@ -105,16 +106,16 @@ class _Batch:
         if more:
             standing = {**standing, **await repository.load_standing(connection, more)}
         assemblies = await _draw(connection, issuer, [*drawn, *more], standing)
-        await self._issue(assemblies, standing)
+        await self.issue(assemblies, standing)
         adjustments = await adjust(connection, issuer, own, self._clock)
-        await self._issue(adjustments, {})
+        await self.issue(adjustments, {})
         # What was corrected may be looked back at, by documents that nothing looks back at.
         dependents = await find_dependents(connection, [*assemblies, *adjustments])
         own, waiting = await split_waiting(connection, issuer, dependents)
         await add_waiting(connection, issuer.tenant_id, waiting)
-        await self._issue(await adjust(connection, issuer, own, self._clock), {})
+        await self.issue(await adjust(connection, issuer, own, self._clock), {})
 
-    async def _issue(
+    async def issue(
         self, assemblies: Sequence[Assembly], standing: Mapping[UUID, Standing]
     ) -> None:
         """Issue what is complete, series by series: these are by year at the most."""
@@ -167,6 +168,7 @@ async def _draw(
     running = await repository.load_running(connection, documents, terms)
     waiting = await assign_waiting(connection, documents)
     roots = [root for own in waiting.values() for root in own]
+    billed = await _load_billed_ahead(connection, documents, terms)
     corrections = await find_corrections(connection, roots, terms, running)
     assemblies: list[Assembly] = []
     draws: list[tuple[Assembly, Draw]] = []
@@ -175,7 +177,11 @@ async def _draw(
         assembly = assemble(key, group, own, lines, running.spent)
         for product in assembly.draft.products:
             running.set_spent(product)
-        assembly, drawn_now = draw_credits(assembly, group, own, running.drawn)
+        if key.document_ref in billed:
+            before = billed[key.document_ref]
+            assembly, drawn_now = _rest(assembly, group, own, before, running)
+        else:
+            assembly, drawn_now = draw_credits(assembly, group, own, running.drawn)
         taken = [
             corrections[root.document_ref]
             for root in waiting[key.document_ref]
@@ -189,6 +195,32 @@ async def _draw(
     await write_drafts(connection, issuer.tenant_id, issuer.entity_id, assemblies, parties)
     await write_draws(connection, issuer.tenant_id, draws)
     return assemblies
+
+
+async def _load_billed_ahead(
+    connection: Connection, documents: Sequence[DocumentKey], groups: Groups
+) -> dict[UUID, Billed]:
+    """Return what documents of single events have billed ahead of those of their periods."""
+    upon_usage = [
+        key
+        for key in documents
+        if groups[key.contract_ref, key.document_group][0].net_terms == "DUE_UPON_USAGE"
+    ]
+    return await load_billed(connection, upon_usage) if upon_usage else {}
+
+
+def _rest(
+    whole: Assembly,
+    group: Sequence[ProductTerms],
+    cuts: Sequence[CutPeriod],
+    before: Billed,
+    running: Running,
+) -> tuple[Assembly, list[Draw]]:
+    """Make the document of what events have left to bill, credits drawn for all of it."""
+    draws = redraw_credits(whole.draft, group, cuts, running.drawn)
+    credits_amount = sum(one.amount for one in draws)
+    draft = remainder(whole.draft, before, credits_amount)
+    return replace(whole, draft=draft), draws
 
 
 async def _issue(

@@ -5,6 +5,7 @@
 -- An input that names no cut is missing from the answer.
 SELECT i.ordinality::integer - 1 AS index, cp.tenant_id, t.tenant_ref, cp.entity_id,
     e.document_number_format, cp.contract_ref, cp.document_group, p.issue_date,
+    cp.net_terms = 'DUE_UPON_USAGE' AS bills_events,
     EXISTS (
         SELECT FROM document_input d
         WHERE d.shard_key = i.shard_key AND d.contract_product_ref = i.contract_product_ref
@@ -132,12 +133,12 @@ INSERT INTO document (
     tenant_id, entity_id, state, shard_key, document_ref, customer_id,
     contract_ref, document_group, accounting_event_type, currency, net_terms, issue_date,
     period_start, period_end, is_partial_period, sub_total, total_discount, total_tax,
-    credits_amount, total, parties, kind, parent_document_ref)
+    credits_amount, total, parties, kind, parent_document_ref, event_ref, event_due_id)
 SELECT $1, $2, 'DRAFT', d.*
 FROM unnest($3::integer[], $4::uuid[], $5::integer[], $6::uuid[], $7::smallint[], $8::text[],
     $9::text[], $10::text[], $11::date[], $12::date[], $13::date[], $14::boolean[],
     $15::numeric[], $16::numeric[], $17::numeric[], $18::numeric[], $19::numeric[],
-    $20::jsonb[], $21::text[], $22::uuid[]) AS d
+    $20::jsonb[], $21::text[], $22::uuid[], $23::uuid[], $24::bigint[]) AS d
 ON CONFLICT (shard_key, document_ref) DO UPDATE SET
     (accounting_event_type, currency, net_terms, period_start, period_end, is_partial_period,
      sub_total, total_discount, total_tax, credits_amount, total, parties)
@@ -154,7 +155,8 @@ JOIN document_product p ON p.shard_key = k.shard_key
     AND p.contract_product_ref = k.contract_product_ref
 JOIN document d ON d.shard_key = p.shard_key AND d.document_ref = p.document_ref
 WHERE p.root_document_ref IS NULL OR d.number IS NOT NULL
-GROUP BY p.contract_product_ref, p.period_ref;
+GROUP BY p.contract_product_ref, p.period_ref
+HAVING bool_or(p.root_document_ref IS NULL);
 
 -- name: load_draws
 -- What was drawn from the credits of products, less what was given back.
@@ -195,26 +197,40 @@ USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 WHERE p.shard_key = k.shard_key AND p.document_ref = k.document_ref;
 
 -- name: load_billed
--- What was issued for documents: each with what corrects it, added up. What it takes along for
--- others is not its own.
-SELECT d.document_ref AS root, d.currency,
-    d.total_tax - coalesce(along.total_tax, 0) + coalesce(later.total_tax, 0) AS total_tax, (
+-- What was issued for documents: each, once it is issued, with what corrects it or has billed ahead
+-- of it, added up. What it takes along for others is not its own, and events that its last cut does
+-- not hold are the next one's.
+SELECT k.document_ref AS root, coalesce(d.currency, later.currency) AS currency,
+    coalesce(d.total_tax, 0) - coalesce(along.total_tax, 0) + coalesce(later.total_tax, 0)
+    AS total_tax, (
         SELECT count(*) FROM document a
-        WHERE a.shard_key = d.shard_key AND a.parent_document_ref = d.document_ref
+        WHERE a.shard_key = k.shard_key AND a.parent_document_ref = k.document_ref
           AND a.kind = 'ADJUSTMENT') AS adjustments
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
-JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+CROSS JOIN LATERAL (
+    SELECT max(c.cut_offset) AS cut_offset
+    FROM document_input i
+    JOIN period_cut c ON c.shard_key = i.shard_key AND c.period_ref = i.period_ref
+        AND c.cut_number = i.cut_number
+    WHERE i.shard_key = k.shard_key AND i.document_ref = k.document_ref
+      AND i.trigger = 'PERIOD_CUT'
+) last
+LEFT JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+    AND d.number IS NOT NULL
 LEFT JOIN LATERAL (
     SELECT sum(a.total_tax) AS total_tax FROM document_adjustment a
     WHERE a.shard_key = d.shard_key AND a.document_ref = d.document_ref
 ) along ON true
 LEFT JOIN LATERAL (
-    SELECT sum(a.total_tax) AS total_tax
+    SELECT sum(a.total_tax) AS total_tax, min(h.currency) AS currency
     FROM document_adjustment a
     JOIN document h ON h.shard_key = a.shard_key AND h.document_ref = a.document_ref
-    WHERE a.shard_key = d.shard_key AND a.root_document_ref = d.document_ref
-      AND h.number IS NOT NULL
-) later ON true;
+    LEFT JOIN event_due e ON e.shard_key = h.shard_key AND e.contract_ref = h.contract_ref
+        AND e.due_id = h.event_due_id
+    WHERE a.shard_key = k.shard_key AND a.root_document_ref = k.document_ref
+      AND h.number IS NOT NULL AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
+) later ON true
+WHERE coalesce(d.currency, later.currency) IS NOT NULL;
 
 -- name: load_billed_products
 SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref,
@@ -223,14 +239,25 @@ SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref,
     min(p.tax_rate) AS tax_rate, array_agg(p.true_ups::text) AS true_ups
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 CROSS JOIN LATERAL (
+    SELECT max(c.cut_offset) AS cut_offset
+    FROM document_input i
+    JOIN period_cut c ON c.shard_key = i.shard_key AND c.period_ref = i.period_ref
+        AND c.cut_number = i.cut_number
+    WHERE i.shard_key = k.shard_key AND i.document_ref = k.document_ref
+      AND i.trigger = 'PERIOD_CUT'
+) last
+CROSS JOIN LATERAL (
     SELECT own.* FROM document_product own
+    JOIN document h ON h.shard_key = own.shard_key AND h.document_ref = own.document_ref
     WHERE own.shard_key = k.shard_key AND own.document_ref = k.document_ref
-      AND own.root_document_ref IS NULL
+      AND own.root_document_ref IS NULL AND h.number IS NOT NULL
     UNION ALL
     SELECT own.* FROM document_product own
     JOIN document h ON h.shard_key = own.shard_key AND h.document_ref = own.document_ref
+    LEFT JOIN event_due e ON e.shard_key = h.shard_key AND e.contract_ref = h.contract_ref
+        AND e.due_id = h.event_due_id
     WHERE own.shard_key = k.shard_key AND own.root_document_ref = k.document_ref
-      AND h.number IS NOT NULL
+      AND h.number IS NOT NULL AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
 ) p
 GROUP BY k.document_ref, p.contract_product_ref, p.period_ref;
 
@@ -241,14 +268,25 @@ SELECT k.document_ref AS root, p.contract_product_ref, p.period_ref, l.contract_
     sum(l.amount) AS amount, sum(l.event_count) AS event_count, sum(coalesce(l.fees, 0)) AS fees
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 CROSS JOIN LATERAL (
+    SELECT max(c.cut_offset) AS cut_offset
+    FROM document_input i
+    JOIN period_cut c ON c.shard_key = i.shard_key AND c.period_ref = i.period_ref
+        AND c.cut_number = i.cut_number
+    WHERE i.shard_key = k.shard_key AND i.document_ref = k.document_ref
+      AND i.trigger = 'PERIOD_CUT'
+) last
+CROSS JOIN LATERAL (
     SELECT own.* FROM document_product own
+    JOIN document h ON h.shard_key = own.shard_key AND h.document_ref = own.document_ref
     WHERE own.shard_key = k.shard_key AND own.document_ref = k.document_ref
-      AND own.root_document_ref IS NULL
+      AND own.root_document_ref IS NULL AND h.number IS NOT NULL
     UNION ALL
     SELECT own.* FROM document_product own
     JOIN document h ON h.shard_key = own.shard_key AND h.document_ref = own.document_ref
+    LEFT JOIN event_due e ON e.shard_key = h.shard_key AND e.contract_ref = h.contract_ref
+        AND e.due_id = h.event_due_id
     WHERE own.shard_key = k.shard_key AND own.root_document_ref = k.document_ref
-      AND h.number IS NOT NULL
+      AND h.number IS NOT NULL AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
 ) p
 JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = p.document_ref
     AND l.product_position = p.position
@@ -421,9 +459,20 @@ WHERE shard_key = $1 AND document_ref = $2 AND state = 'ISSUED';
 SELECT document_ref, accounting_event_type, document_number, number_in_contract, currency,
     net_terms, issue_date, due_date, period_start, period_end, sub_total,
     total_discount, total_tax, credits_amount, total, parties, (
-        SELECT parent.document_number FROM document parent
-        WHERE parent.shard_key = document.shard_key
-          AND parent.document_ref = document.parent_document_ref) AS corrects
+        SELECT string_agg(other.document_number, ', ') FROM document other
+        WHERE other.shard_key = document.shard_key AND document.kind = 'ADJUSTMENT'
+          AND CASE WHEN document.event_ref IS NULL
+              THEN other.document_ref = document.parent_document_ref
+              ELSE other.event_ref = document.event_ref AND other.kind = 'EVENT'
+              AND other.contract_ref = document.contract_ref
+              AND other.document_group = document.document_group END) AS corrects,
+    document.kind = 'PERIOD' AND EXISTS (
+        SELECT FROM document_adjustment a
+        JOIN document child ON child.shard_key = a.shard_key AND child.document_ref = a.document_ref
+        WHERE a.shard_key = document.shard_key AND a.root_document_ref = document.document_ref
+          AND child.event_ref IS NOT NULL
+          AND child.number_in_contract < document.number_in_contract) AS is_rest,
+    kind = 'EVENT' AS bills_event
 FROM document
 JOIN unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
     USING (shard_key, document_ref)
@@ -432,7 +481,8 @@ WHERE number IS NOT NULL;
 -- name: load_issued_products
 SELECT p.document_ref, p.position, p.product_name, p.minimum_fee, p.sub_total, p.total, p.true_ups,
     p.discount, p.discount_rate, p.tax_rate, b.start_date, b.end_date, b.full_start_date,
-    b.full_end_date, r.document_number AS corrects
+    b.full_end_date, r.document_number AS corrects, p.root_document_ref IS NOT NULL
+    AS is_difference
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = k.document_ref
 JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
@@ -441,10 +491,12 @@ ORDER BY p.document_ref, p.position;
 
 -- name: load_issued_adjustments
 -- What documents correct of earlier ones along with what they bill.
-SELECT a.document_ref, r.document_number AS corrects, a.total_tax
+SELECT a.document_ref, coalesce(r.document_number, '') AS corrects, a.total_tax
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_adjustment a ON a.shard_key = k.shard_key AND a.document_ref = k.document_ref
-JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
+JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+    AND d.kind <> 'EVENT'
+LEFT JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
 ORDER BY a.document_ref, r.issue_date, r.document_ref;
 
 -- name: load_issued_lines
@@ -480,3 +532,139 @@ FROM invoicer_outbox WHERE kind = 'RENDER';
 
 -- name: count_refused_mails
 SELECT count(*) FROM invoicer_outbox WHERE kind = 'MAIL' AND due_at = 'infinity';
+
+-- name: find_event_issuer
+-- Whose contract it is that bills events, and how far these have their documents.
+SELECT k.tenant_id, t.tenant_ref, p.entity_id, e.document_number_format, k.customer_id,
+    coalesce(b.billed_through, -1) AS billed_through
+FROM contract k
+JOIN tenant t ON t.tenant_id = k.tenant_id
+JOIN contract_product p ON p.shard_key = k.shard_key AND p.contract_ref = k.contract_ref
+JOIN entity e ON e.tenant_id = p.tenant_id AND e.entity_id = p.entity_id
+LEFT JOIN event_billing b ON b.shard_key = k.shard_key AND b.contract_ref = k.contract_ref
+WHERE k.shard_key = $1 AND k.contract_ref = $2
+ORDER BY p.position LIMIT 1;
+
+-- name: load_due
+-- The next changes of events of a contract, in the order of rating: the event as it counts from then
+-- on, and as it had counted for the contract before.
+SELECT d.due_id, d.event_ref, d.place, d.rated_below, e.meter_id, before.place AS place_before,
+    coalesce(v.kind, 'FIRST') AS kind, coalesce(v.occurred_at, e.occurred_at) AS occurred_at,
+    coalesce(v.quantity, e.quantity) AS quantity,
+    CASE WHEN v.kind IS NULL THEN e.additional_data ELSE v.additional_data END AS additional_data,
+    coalesce(o.kind, 'FIRST') AS kind_before,
+    coalesce(o.occurred_at, e.occurred_at) AS occurred_at_before,
+    coalesce(o.quantity, e.quantity) AS quantity_before,
+    CASE WHEN o.kind IS NULL THEN e.additional_data ELSE o.additional_data END
+    AS additional_data_before
+FROM (
+    SELECT * FROM event_due
+    WHERE shard_key = $1 AND contract_ref = $2 AND due_id > $3
+    ORDER BY due_id LIMIT $4
+) d
+JOIN usage_event e ON e.shard_key = $1 AND e.event_ref = d.event_ref
+LEFT JOIN usage_event_version v ON v.shard_key = $1 AND v.event_ref = d.event_ref
+    AND v.rated_at = d.place
+LEFT JOIN LATERAL (
+    SELECT own.place FROM event_due own
+    WHERE own.shard_key = $1 AND own.contract_ref = $2 AND own.event_ref = d.event_ref
+      AND own.due_id < d.due_id
+    ORDER BY own.due_id DESC LIMIT 1
+) before ON true
+LEFT JOIN usage_event_version o ON o.shard_key = $1 AND o.event_ref = d.event_ref
+    AND o.rated_at = before.place
+ORDER BY d.due_id;
+
+-- name: load_event_lines
+-- The lines of a contract that events feed.
+SELECT l.contract_line_ref, l.contract_product_ref, l.pricing_line_id, pl.line_item_ref, pl.item,
+    pl.price::text AS price, m.meter_id, m.aggregation, m.formula,
+    EXISTS (SELECT FROM meter_feed f WHERE f.tenant_id = m.tenant_id
+            AND f.toward_id = m.meter_id AND f.meter_id <> m.meter_id) AS is_fed
+FROM contract_product cp
+JOIN contract_line l ON l.shard_key = cp.shard_key
+    AND l.contract_product_ref = cp.contract_product_ref
+JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
+JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
+WHERE cp.shard_key = $1 AND cp.contract_ref = $2 AND NOT cp.is_pending
+ORDER BY cp.position, l.position;
+
+-- name: load_event_periods
+SELECT b.contract_product_ref, b.start_at, b.period_ref
+FROM unnest($2::uuid[], $3::timestamptz[]) AS k (contract_product_ref, start_at)
+JOIN billing_period b ON b.shard_key = $1 AND b.contract_product_ref = k.contract_product_ref
+    AND b.start_at = k.start_at;
+
+-- name: load_event_totals
+SELECT contract_line_ref, period_ref, cell, quantity, event_count, progress
+FROM event_total
+WHERE shard_key = $1 AND contract_line_ref = ANY ($2::uuid[]) AND period_ref = ANY ($3::uuid[]);
+
+-- name: save_event_totals
+INSERT INTO event_total
+    (shard_key, tenant_id, contract_line_ref, period_ref, cell, quantity, event_count, progress)
+SELECT $1, $2, t.* FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::numeric[], $7::bigint[],
+    $8::text[]) AS t
+ON CONFLICT (shard_key, contract_line_ref, period_ref, cell) DO UPDATE SET
+    quantity = excluded.quantity, event_count = excluded.event_count, progress = excluded.progress;
+
+-- name: load_events_as_of
+-- The events of a meter in a stretch of time, as a contract has rated them up to a change.
+SELECT e.event_ref, coalesce(v.occurred_at, e.occurred_at) AS occurred_at,
+    coalesce(v.quantity, e.quantity) AS quantity,
+    CASE WHEN v.kind IS NULL THEN e.additional_data ELSE v.additional_data END AS additional_data
+FROM (
+    SELECT DISTINCT ON (event_ref) event_ref, place FROM event_due
+    WHERE shard_key = $1 AND contract_ref = $2 AND due_id <= $3
+    ORDER BY event_ref, due_id DESC
+) d
+JOIN usage_event e ON e.shard_key = $1 AND e.event_ref = d.event_ref
+LEFT JOIN usage_event_version v ON v.shard_key = $1 AND v.event_ref = d.event_ref
+    AND v.rated_at = d.place
+WHERE e.meter_id = $4 AND v.kind IS DISTINCT FROM 'DELETE'
+  AND coalesce(v.occurred_at, e.occurred_at) >= $5
+  AND coalesce(v.occurred_at, e.occurred_at) < $6
+ORDER BY 2, 1;
+
+-- name: load_unpaid
+-- What the documents of events that are parts of others come to, after credits.
+SELECT a.root_document_ref,
+    sum(a.sub_total - a.total_discount + a.total_tax - a.credits_amount) AS total
+FROM document_adjustment a
+WHERE a.shard_key = $1 AND a.root_document_ref = ANY ($2::uuid[])
+GROUP BY a.root_document_ref;
+
+-- name: move_billed
+INSERT INTO event_billing (shard_key, contract_ref, tenant_id, billed_through)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (shard_key, contract_ref) DO UPDATE SET billed_through = excluded.billed_through;
+
+-- name: find_due_contracts
+-- Contracts with events that are due and have no documents yet.
+SELECT p.shard_key, p.contract_ref
+FROM (
+    SELECT DISTINCT shard_key, contract_ref FROM contract_product
+    WHERE net_terms = 'DUE_UPON_USAGE'
+) p
+LEFT JOIN event_billing b ON b.shard_key = p.shard_key AND b.contract_ref = p.contract_ref
+WHERE EXISTS (
+    SELECT FROM event_due d
+    WHERE d.shard_key = p.shard_key AND d.contract_ref = p.contract_ref
+      AND d.due_id > coalesce(b.billed_through, -1) AND d.due_at < $1);
+
+-- name: drop_parked_events
+DELETE FROM parked_input
+WHERE shard_key = $1 AND contract_product_ref = $2 AND trigger = 'EVENT_DUE';
+
+-- name: find_overtaken
+-- Which of these documents are issued at a cut that holds what was rated below an offset.
+SELECT d.shard_key, d.document_ref, d.contract_ref, d.document_group, d.issue_date
+FROM document d
+WHERE d.shard_key = $1 AND d.document_ref = ANY ($2::uuid[]) AND d.number IS NOT NULL
+  AND $3 <= (
+    SELECT max(c.cut_offset)
+    FROM document_input i
+    JOIN period_cut c ON c.shard_key = i.shard_key AND c.period_ref = i.period_ref
+        AND c.cut_number = i.cut_number
+    WHERE i.shard_key = d.shard_key AND i.document_ref = d.document_ref
+      AND i.trigger = 'PERIOD_CUT');

@@ -12,7 +12,7 @@ import asyncpg
 
 from invoicer.assembly import Assembly, CutPeriod, DocumentKey, ProductTerms
 from invoicer.crediting import Drawn
-from invoicer.inputs import InputKey
+from invoicer.inputs import DueContract, InputKey
 from invoicer.numbering import ContractStanding, Issue
 from runtime.postgres import Connection, Queries
 from schemas.document import DocumentProduct, DocumentState
@@ -50,6 +50,7 @@ class Routed(NamedTuple):
     issuer: Issuer
     document: DocumentKey
     is_taken: bool
+    bills_events: bool = False
 
 
 class Standing(NamedTuple):
@@ -115,6 +116,7 @@ def _routed(key: InputKey, row: asyncpg.Record) -> Routed:
         issuer=Issuer(row["tenant_id"], row["entity_id"], number_format, issue_date.year),
         document=DocumentKey(key.shard_key, ref, contract_ref, group, issue_date),
         is_taken=row["is_taken"],
+        bills_events=row["bills_events"],
     )
 
 
@@ -312,6 +314,12 @@ async def issue_documents(
     issued = columns(issues, len(Issue._fields))
     await connection.execute(queries.issue_documents, series, now, *issued)
     await connection.execute(queries.queue_renders, tenant_id, issued[0], issued[1])
+
+
+async def find_due_contracts(pool: asyncpg.Pool, before: datetime) -> list[DueContract]:
+    """Return contracts with events that were due by then and have no documents."""
+    rows = await pool.fetch(queries.find_due_contracts, before)
+    return [DueContract(row["shard_key"], row["contract_ref"]) for row in rows]
 
 
 async def find_lost_cuts(

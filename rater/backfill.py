@@ -15,6 +15,7 @@ import asyncpg
 from rater import succession
 from rater.aggregates import ordered_charges, save_shares
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
+from rater.events_due import Due, note_due
 from rater.firing import fire
 from rater.fold import Moves, add_usage
 from rater.late import mark_late
@@ -71,6 +72,8 @@ async def step(owner: Owner, task: Task) -> None:
         await mark_late(connection, owner, new)
         if swaps:
             await succession.swap(connection, task)
+        due = due_of_past(page, covered, lines, task) if task.version == 1 else []
+        await note_due(connection, due, owner.state.next_offset)
         fired = await fire(connection, owner, new) if task.version == 1 else []
         if is_last:
             await schedule_contract(connection, owner, task)
@@ -150,6 +153,24 @@ def _add_event(
 def is_computed(line: Line) -> bool:
     """Tell whether a formula makes the billable quantity of events that count in a line."""
     return any(feed.formula is not None for feed in line.feeds.values())
+
+
+def due_of_past(
+    page: Sequence[asyncpg.Record], covered: Sequence[UUID], lines: Sequence[Line], task: Task
+) -> list[Due]:
+    """Return the past events of a page that the contract bills each by itself."""
+    billed = {m for line in lines if line.product.bills_events for m in line.feeds}
+    if not billed:
+        return []
+    tenant_id, rated = lines[0].product.tenant.tenant_id, set(covered)
+    return [
+        Due(
+            *(task.shard_key, tenant_id, task.contract_ref, row["event_ref"], row["place"]),
+            task.customer_ref.encode(),
+        )
+        for row in page
+        if row["event_ref"] in rated and row["meter_id"] in billed
+    ]
 
 
 def ref_span(lines: Sequence[Line]) -> tuple[UUID, UUID]:

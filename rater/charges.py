@@ -105,7 +105,9 @@ async def drop_empty(connection: Connection, totals: Iterable[NewTotal]) -> None
     if charges:
         keys = [(charge.line.product.shard_key, charge.ref) for charge in charges]
         await connection.executemany(queries.drop_charge, keys)
-        periods = {(c.line.product.shard_key, c.period.ref) for c in charges}
+        # Those of events with documents of their own stay: these documents name them.
+        products = ((c.line.product, c.period) for c in charges)
+        periods = {(p.shard_key, period.ref) for p, period in products if not p.bills_events}
         await connection.executemany(queries.drop_period, sorted(periods))
 
 

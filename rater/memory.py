@@ -62,6 +62,7 @@ class Product(msgspec.Struct):
     """A contract product: the terms that cut its time into periods, and those in use so far.
 
     waits_for_call: its periods are closed by a call alone. version: of its contract.
+    bills_events: one by one, upon usage.
     """
 
     ref: UUID
@@ -76,6 +77,7 @@ class Product(msgspec.Struct):
     latest: RatedPeriod | None = None
     version: int = 1
     customer_id: int = 0
+    bills_events: bool = False
 
     @classmethod
     def of(
@@ -279,7 +281,7 @@ class Customer:
     """
 
     __slots__ = (
-        *("customer_id", "customer_ref", "fed", "last_poll", "lines"),
+        *("bills_events", "customer_id", "customer_ref", "fed", "last_poll", "lines"),
         *("measured", "packed", "shard_key", "tenant"),
     )
 
@@ -296,7 +298,7 @@ class Customer:
         self.customer_ref = customer_ref
         self.shard_key = shard_key
         self.tenant = tenant
-        self.last_poll = 0
+        self.last_poll, self.bills_events = 0, False
         self.measured: dict[str, Measured] = {}
         self.fed: dict[int, tuple[Fed, ...]] = {}
         self.packed = b""
@@ -304,6 +306,7 @@ class Customer:
         for line in lines:
             if line.meter_id is not None and is_usage(line.price):
                 self.lines[line.meter_id] = (*self.lines.get(line.meter_id, ()), line)
+                self.bills_events |= line.product.bills_events
 
     def all_lines(self) -> list[Line]:
         """Return the lines that price a meter."""

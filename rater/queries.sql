@@ -168,7 +168,7 @@ JOIN customer c USING (shard_key, customer_ref);
 -- has replaced from its first day on is left out; what is being back-filled is not.
 SELECT c.tenant_id, c.customer_id, c.contract_ref, c.closing, p.shard_key, p.contract_product_ref,
        p.billing_start_date, p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day,
-       p.payment_time, p.timezone, p.version, p.since_date, p.until_date,
+       p.payment_time, p.timezone, p.net_terms, p.version, p.since_date, p.until_date,
        p.is_pending, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
        pl.price::text AS price, m.aggregation, m.unique_key
 FROM unnest($1::integer[], $2::integer[]) AS wanted (shard_key, customer_id)
@@ -386,6 +386,7 @@ INSERT INTO rater_outbox (shard_key, topic, record_key, value) VALUES ($1, $2, $
 -- amended one may have come from any month. The indexes alone decide how much is read. $6: whether
 -- their additional data matters.
 SELECT page.event_ref, page.rated_at, page.customer_id, page.meter_id, v.kind,
+       coalesce(v.rated_at, -1) AS place,
        coalesce(v.occurred_at, page.occurred_at) AS occurred_at,
        coalesce(v.quantity, page.quantity) AS quantity,
        CASE WHEN v.kind IS NULL THEN page.additional_data ELSE v.additional_data END
@@ -415,7 +416,7 @@ FROM (
     ORDER BY event_ref LIMIT $5
 ) page
 LEFT JOIN LATERAL (
-    SELECT kind, occurred_at, quantity, additional_data FROM usage_event_version own
+    SELECT kind, rated_at, occurred_at, quantity, additional_data FROM usage_event_version own
     WHERE own.shard_key = $1 AND own.event_ref = page.event_ref
     ORDER BY own.rated_at DESC LIMIT 1
 ) v ON true

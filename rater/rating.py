@@ -11,6 +11,7 @@ from rater.amendments import add_up, amend_poll, join_moves, keep_waiting, save_
 from rater.arrivals import Arrival, Poll
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
 from rater.dead_letters import add_dead_letters
+from rater.events_due import due_of_poll, note_due
 from rater.firing import fire
 from rater.fold import Folded, fold
 from rater.late import mark_late
@@ -116,6 +117,7 @@ async def _save(owner: Owner, poll: Poll, refs: list[int]) -> tuple[Folded, Amen
         totals += await save_shares(connection, folded.shares.joined(amended.shares))
         await drop_empty(connection, totals)
         await mark_late(connection, owner, totals)
+        await note_due(connection, due_of_poll(folded, amended), poll.next_offset)
         fired = await fire(connection, owner, totals)
         tail = (partition, poll.next_offset, folded.accepted, amended.versions)
         grown = await add_to_tail(connection, *tail)

@@ -194,6 +194,7 @@ def _product(row: asyncpg.Record, tenant: Tenant) -> Product:
         version=row["version"],
     )
     product.customer_id = row["customer_id"]
+    product.bills_events = row["net_terms"] == "DUE_UPON_USAGE"
     return product
 
 

@@ -25,11 +25,13 @@ LEFT JOIN LATERAL (
     JOIN billing_period period
         ON (period.shard_key, period.contract_product_ref, period.period_index)
          = (draw.shard_key, draw.contract_product_ref, draw.period_index)
-    JOIN document_product product
-        ON (product.shard_key, product.document_ref, product.period_ref)
-         = (draw.shard_key, part.root_document_ref, period.period_ref)
-        AND product.root_document_ref IS NULL
     WHERE (draw.shard_key, draw.document_ref) = (part.shard_key, part.document_ref)
+      AND EXISTS (
+          SELECT FROM document_product product
+          WHERE (product.shard_key, product.period_ref) = (draw.shard_key, period.period_ref)
+            AND product.document_ref IN (part.root_document_ref, draw.document_ref)
+            AND coalesce(product.root_document_ref, product.document_ref)
+              = part.root_document_ref)
 ) AS sums ON true
 WHERE ($1::integer IS NULL OR part.tenant_id = $1)
   AND credits_amount <> coalesce(sums.drawn, 0);

@@ -48,7 +48,17 @@ WITH due AS (
         ON (drawn.shard_key, drawn.document_ref, drawn.period_ref)
          = (input.shard_key, input.document_ref, input.period_ref)
         AND drawn.root_document_ref IS NULL
+    JOIN document
+        ON (document.shard_key, document.document_ref) = (input.shard_key, input.document_ref)
     WHERE input.trigger = 'PERIOD_CUT' AND ($1::integer IS NULL OR input.tenant_id = $1)
+      AND NOT EXISTS (
+    -- What documents of events have billed ahead is looked at with these, in `families`.
+    SELECT FROM document_adjustment ahead
+    JOIN document child USING (shard_key, document_ref)
+    WHERE (ahead.shard_key, ahead.root_document_ref)
+        = (document.shard_key, document.document_ref)
+      AND child.event_ref IS NOT NULL
+      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
       AND own.cut_number = coalesce(drawn.cut_number, own.cut_number)
       AND (period.period_index = 0 OR price.price ->> 'recurring' IS DISTINCT FROM 'false')
 ),
@@ -66,6 +76,14 @@ billed AS (
         ON (document.shard_key, document.document_ref) = (line.shard_key, line.document_ref)
     WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND cell <> 'fee'
       AND document.kind = 'PERIOD' AND product.root_document_ref IS NULL
+      AND NOT EXISTS (
+    -- What documents of events have billed ahead is looked at with these, in `families`.
+    SELECT FROM document_adjustment ahead
+    JOIN document child USING (shard_key, document_ref)
+    WHERE (ahead.shard_key, ahead.root_document_ref)
+        = (document.shard_key, document.document_ref)
+      AND child.event_ref IS NOT NULL
+      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
 )
 SELECT format('line %s of period %s at cut %s: %s', contract_line_ref, period_ref, cut_number,
               CASE WHEN billed.document_ref IS NULL THEN 'on no document'
@@ -98,18 +116,48 @@ JOIN billing_period period
     ON (period.shard_key, period.period_ref) = (product.shard_key, product.period_ref)
 JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
 WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND document.kind = 'PERIOD'
-  AND product.root_document_ref IS NULL
+  AND product.root_document_ref IS NULL AND NOT EXISTS (
+    -- What documents of events have billed ahead is looked at with these, in `families`.
+    SELECT FROM document_adjustment ahead
+    JOIN document child USING (shard_key, document_ref)
+    WHERE (ahead.shard_key, ahead.root_document_ref)
+        = (document.shard_key, document.document_ref)
+      AND child.event_ref IS NOT NULL
+      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
 ORDER BY line.shard_key, line.document_ref, line.product_position, line.position;
 
 -- name: sums_misplaced
 -- A document and what was issued as differences to it, line by line: together they bill what the
 -- last cut that was taken up holds; while more waits for the next document, what the last one that
 -- was billed holds.
-WITH family AS (
-    SELECT product.shard_key, product.document_ref, position, period_ref, cut_number,
-           coalesce(root_document_ref, product.document_ref) AS root
-    FROM document_product product JOIN document USING (shard_key, document_ref)
-    WHERE number IS NOT NULL AND ($1::integer IS NULL OR product.tenant_id = $1)
+WITH held AS (
+    -- What is issued for issued documents, but for events that their last cut does not hold.
+    SELECT document.shard_key, document.document_ref, head.document_ref AS root,
+           bool_or(document.event_ref IS NOT NULL) AS is_of_event
+    FROM document
+    LEFT JOIN document_adjustment part USING (shard_key, document_ref)
+    JOIN document head ON head.shard_key = document.shard_key
+        AND head.document_ref IN (part.root_document_ref, document.document_ref)
+    LEFT JOIN event_due due
+        ON (due.shard_key, due.contract_ref, due.due_id)
+         = (document.shard_key, document.contract_ref, document.event_due_id)
+    LEFT JOIN (
+        SELECT shard_key, document_ref, max(cut_offset) AS cut_offset
+        FROM document_input JOIN period_cut USING (shard_key, period_ref, cut_number)
+        WHERE trigger = 'PERIOD_CUT' GROUP BY 1, 2
+    ) AS last ON (last.shard_key, last.document_ref) = (head.shard_key, head.document_ref)
+    WHERE document.number IS NOT NULL AND head.number IS NOT NULL AND head.kind = 'PERIOD'
+      AND (due.due_id IS NULL OR due.rated_below <= last.cut_offset)
+      AND ($1::integer IS NULL OR document.tenant_id = $1)
+    GROUP BY 1, 2, 3
+),
+family AS (
+    SELECT product.shard_key, product.document_ref, position, period_ref, cut_number, held.root,
+           is_of_event
+    FROM document_product product
+    JOIN held ON (held.shard_key, held.document_ref, held.root)
+        = (product.shard_key, product.document_ref,
+           coalesce(root_document_ref, product.document_ref))
 ),
 last AS (
     SELECT family.shard_key, root, period_ref,
@@ -124,7 +172,9 @@ last AS (
     LEFT JOIN waiting_adjustment waits
         ON (waits.shard_key, waits.document_ref) = (family.shard_key, family.root)
     GROUP BY 1, 2, 3
-    HAVING count(*) > 1 OR max(taken.cut_number) > max(family.cut_number)
+    HAVING (count(*) > 1 OR max(taken.cut_number) > max(family.cut_number))
+       -- Events are billed as they come, and what they leave is seen when it waits no more.
+       AND NOT (bool_or(waits.document_ref IS NOT NULL) AND bool_or(is_of_event))
 ),
 cut AS (
     SELECT shard_key, root, period_ref, contract_line_ref, cell, own.quantity, event_count
@@ -157,15 +207,51 @@ WHERE coalesce(cut.event_count, 0) <> coalesce(billed.event_count, 0)
 -- name: family_lines
 -- What each line of an adjusted document would be billed at the last cut that was billed, and what
 -- it was billed.
-WITH family AS (
-    SELECT product.shard_key, product.document_ref, position, period_ref, cut_number,
-           coalesce(root_document_ref, product.document_ref) AS root
-    FROM document_product product JOIN document USING (shard_key, document_ref)
-    WHERE number IS NOT NULL AND ($1::integer IS NULL OR product.tenant_id = $1)
+WITH held AS (
+    -- What is issued for issued documents, but for events that their last cut does not hold.
+    SELECT document.shard_key, document.document_ref, head.document_ref AS root,
+           bool_or(document.event_ref IS NOT NULL) AS is_of_event
+    FROM document
+    LEFT JOIN document_adjustment part USING (shard_key, document_ref)
+    JOIN document head ON head.shard_key = document.shard_key
+        AND head.document_ref IN (part.root_document_ref, document.document_ref)
+    LEFT JOIN event_due due
+        ON (due.shard_key, due.contract_ref, due.due_id)
+         = (document.shard_key, document.contract_ref, document.event_due_id)
+    LEFT JOIN (
+        SELECT shard_key, document_ref, max(cut_offset) AS cut_offset
+        FROM document_input JOIN period_cut USING (shard_key, period_ref, cut_number)
+        WHERE trigger = 'PERIOD_CUT' GROUP BY 1, 2
+    ) AS last ON (last.shard_key, last.document_ref) = (head.shard_key, head.document_ref)
+    WHERE document.number IS NOT NULL AND head.number IS NOT NULL AND head.kind = 'PERIOD'
+      AND (due.due_id IS NULL OR due.rated_below <= last.cut_offset)
+      AND ($1::integer IS NULL OR document.tenant_id = $1)
+    GROUP BY 1, 2, 3
+),
+family AS (
+    SELECT product.shard_key, product.document_ref, position, period_ref, cut_number, held.root,
+           is_of_event
+    FROM document_product product
+    JOIN held ON (held.shard_key, held.document_ref, held.root)
+        = (product.shard_key, product.document_ref,
+           coalesce(root_document_ref, product.document_ref))
 ),
 adjusted AS (
-    SELECT shard_key, root, period_ref, max(cut_number) AS cut_number
-    FROM family GROUP BY 1, 2, 3 HAVING count(*) > 1
+    SELECT family.shard_key, root, period_ref,
+           CASE WHEN bool_or(waits.document_ref IS NOT NULL) THEN max(family.cut_number)
+                ELSE max(taken.cut_number) END AS cut_number
+    FROM family
+    JOIN LATERAL (
+        SELECT max(cut_number) AS cut_number FROM document_input own
+        WHERE (own.shard_key, own.document_ref, own.period_ref, trigger)
+            = (family.shard_key, family.root, family.period_ref, 'PERIOD_CUT')
+    ) AS taken ON true
+    LEFT JOIN waiting_adjustment waits
+        ON (waits.shard_key, waits.document_ref) = (family.shard_key, family.root)
+    GROUP BY 1, 2, 3
+    HAVING (count(*) > 1 OR max(taken.cut_number) > max(family.cut_number))
+       -- Events are billed as they come, and what they leave is seen when it waits no more.
+       AND NOT (bool_or(waits.document_ref IS NOT NULL) AND bool_or(is_of_event))
 )
 SELECT adjusted.root AS document_ref, 0 AS product_position, cut.contract_line_ref,
        line.item, CASE price.price ->> 'model' WHEN 'FLAT' THEN line.quantity ELSE cut.quantity END
@@ -253,31 +339,61 @@ LEFT JOIN (
     ON (lines.shard_key, lines.document_ref, lines.position)
      = (product.shard_key, product.document_ref, product.position)
 WHERE ($1::integer IS NULL OR document.tenant_id = $1) AND document.kind = 'PERIOD'
+  AND NOT EXISTS (
+    -- What documents of events have billed ahead is looked at with these, in `families`.
+    SELECT FROM document_adjustment ahead
+    JOIN document child USING (shard_key, document_ref)
+    WHERE (ahead.shard_key, ahead.root_document_ref)
+        = (document.shard_key, document.document_ref)
+      AND child.event_ref IS NOT NULL
+      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
 ORDER BY document.shard_key, document.document_ref, product.position;
 
 -- name: families
 -- Every adjusted document with its adjustments as if they were one, in the columns of `products`.
 -- One that waits for more, and looks back at other periods, is looked at when it has it.
-WITH head AS (
-    SELECT shard_key, root_document_ref AS root, sum(own.sub_total) AS sub_total,
+WITH held AS (
+    -- What is issued for issued documents, but for events that their last cut does not hold.
+    SELECT document.shard_key, document.document_ref, head.document_ref AS root,
+           bool_or(document.event_ref IS NOT NULL) AS is_of_event
+    FROM document
+    LEFT JOIN document_adjustment part USING (shard_key, document_ref)
+    JOIN document head ON head.shard_key = document.shard_key
+        AND head.document_ref IN (part.root_document_ref, document.document_ref)
+    LEFT JOIN event_due due
+        ON (due.shard_key, due.contract_ref, due.due_id)
+         = (document.shard_key, document.contract_ref, document.event_due_id)
+    LEFT JOIN (
+        SELECT shard_key, document_ref, max(cut_offset) AS cut_offset
+        FROM document_input JOIN period_cut USING (shard_key, period_ref, cut_number)
+        WHERE trigger = 'PERIOD_CUT' GROUP BY 1, 2
+    ) AS last ON (last.shard_key, last.document_ref) = (head.shard_key, head.document_ref)
+    WHERE document.number IS NOT NULL AND head.number IS NOT NULL AND head.kind = 'PERIOD'
+      AND (due.due_id IS NULL OR due.rated_below <= last.cut_offset)
+      AND ($1::integer IS NULL OR document.tenant_id = $1)
+    GROUP BY 1, 2, 3
+),
+head AS (
+    SELECT shard_key, root, sum(own.sub_total) AS sub_total,
            sum(own.total_discount) AS total_discount, sum(own.total_tax) AS total_tax,
            sum(own.credits_amount) AS credits_amount
-    FROM document_adjustment own JOIN document USING (shard_key, document_ref)
-    WHERE number IS NOT NULL AND ($1::integer IS NULL OR own.tenant_id = $1)
+    FROM document_adjustment own
+    JOIN held USING (shard_key, document_ref)
+    WHERE root_document_ref = root
     GROUP BY 1, 2
 ),
 member AS (
-    SELECT product.*, coalesce(root_document_ref, product.document_ref) AS root, lines.amount
+    SELECT product.*, held.root, lines.amount
     FROM document_product product
-    JOIN document USING (shard_key, document_ref)
-    JOIN head ON head.shard_key = product.shard_key
-        AND head.root = coalesce(root_document_ref, product.document_ref)
+    JOIN held ON (held.shard_key, held.document_ref, held.root)
+        = (product.shard_key, product.document_ref,
+           coalesce(root_document_ref, product.document_ref))
+    JOIN head ON (head.shard_key, head.root) = (held.shard_key, held.root)
     LEFT JOIN LATERAL (
         SELECT sum(amount) AS amount FROM document_line own
         WHERE (own.shard_key, own.document_ref, own.product_position)
             = (product.shard_key, product.document_ref, product.position)
     ) AS lines ON true
-    WHERE number IS NOT NULL
 ),
 product AS (
     SELECT shard_key, root, contract_product_ref, period_ref, min(product_name) AS name,
@@ -356,7 +472,8 @@ ORDER BY head.shard_key, head.root, start_date, product.contract_product_ref;
 -- credit or a debit, as its sign says, or a part of a later document.
 SELECT format('document %s, as the difference to %s: %s', coalesce(document_number, document_ref::text),
               root_document_ref, CASE
-           WHEN root.number IS NULL THEN 'that is no issued document'
+           WHEN root.number IS NULL AND holder.event_ref IS NULL
+               THEN 'that is no issued document'
            WHEN (root.contract_ref, root.document_group)
                 <> (holder.contract_ref, holder.document_group)
                THEN 'that is of another contract or group'
@@ -377,7 +494,8 @@ FROM (
 ) AS own
 JOIN (
     SELECT shard_key, document_ref, tenant_id, document_number, kind, contract_ref, document_group,
-           parent_document_ref, accounting_event_type, total, sub_total AS all_sub_total,
+           event_ref, parent_document_ref, accounting_event_type, total,
+           sub_total AS all_sub_total,
            total_discount AS all_discount, total_tax AS all_tax, credits_amount AS all_credits
     FROM document
 ) AS holder USING (shard_key, document_ref)
@@ -386,15 +504,15 @@ LEFT JOIN LATERAL (
     WHERE (shard_key, document_ref) = (own.shard_key, own.root_document_ref)
 ) AS root ON true
 WHERE ($1::integer IS NULL OR tenant_id = $1)
-  AND (root.number IS NULL
+  AND ((root.number IS NULL AND holder.event_ref IS NULL)
        OR (root.contract_ref, root.document_group) <> (holder.contract_ref, holder.document_group)
        OR own.sub_total IS DISTINCT FROM coalesce(products_total, 0)
        OR total_discount <> coalesce(discount, 0)
        OR (kind = 'ADJUSTMENT'
            AND (accounting_event_type <> CASE WHEN total < 0 THEN 'CREDIT' ELSE 'DEBIT' END
-                OR parent_document_ref <> root_document_ref
-                OR (sub_total, total_discount, total_tax, credits_amount)
-                <> (all_sub_total, all_discount, all_tax, all_credits))))
+                OR (holder.event_ref IS NULL AND parent_document_ref <> root_document_ref)
+                OR (holder.event_ref IS NULL AND (sub_total, total_discount, total_tax, credits_amount)
+                <> (all_sub_total, all_discount, all_tax, all_credits)))))
 UNION ALL
 SELECT format('adjustment %s corrects nothing', document_number)
 FROM document

@@ -18,7 +18,15 @@ from gateway.manage.context import (
     routes_of,
     transaction,
 )
-from gateway.manage.contract_editing import Contract, Version, begin, end, hold_contract, show
+from gateway.manage.contract_editing import (
+    Contract,
+    Version,
+    begin,
+    end,
+    hold_contract,
+    refuse_single_events,
+    show,
+)
 from gateway.manage.contract_plan import has_contract_commitment
 from gateway.manage.contract_writing import RefMaker
 from gateway.manage.terms import read_cancellation
@@ -47,6 +55,8 @@ async def cancel_contract(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     async with transaction(request) as (connection, tenant_id):
         contract = await hold_contract(connection, tenant_id, contract_ref)
+        if includes_current:
+            refuse_single_events(contract)
         header = (contract.row["po_number"], contract.row["closing"])
         version = Version("CANCELLED", includes_current, header, "CANCELLED")
         await begin(request, connection, contract, version)

@@ -49,9 +49,10 @@ from gateway.manage.contract_writing import (
 from gateway.manage.contracts import contract_answers
 from gateway.manage.parts import PaymentDetails
 from gateway.manage.terms import Edit, Payable, read_edit
+from gateway.manage.values import DUE_UPON_USAGE
 from gateway.manage.values import ref as read_ref
 from runtime.postgres import Connection
-from schemas.errors import Conflict, NotFound
+from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import month_of, shard_key_of, tenant_bits
 
 _DAY: Final = timedelta(days=1)
@@ -108,6 +109,20 @@ async def hold_contract(connection: Connection, tenant_id: int, contract_ref: UU
     return Contract(tenant_id, row, products, shown)
 
 
+def refuse_single_events(contract: Contract, wanted: Sequence[str] = ()) -> None:
+    """Refuse to rate a running period anew whose events have documents of their own.
+
+    wanted: the payment terms that its products are to have. Raises InvalidInput.
+    """
+    terms = {*(one.row["net_terms"] for one in contract.standing), *wanted}
+    if DUE_UPON_USAGE in terms:
+        detail = (
+            "can't be true where events are billed one by one: those of the running period have "
+            "their documents already; let it count from the next period on"
+        )
+        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
+
+
 async def edit_contract(request: web.Request) -> web.Response:
     """POST /api/contracts/edit/<contract_ref>: what is left out keeps its value.
 
@@ -125,6 +140,8 @@ async def edit_contract(request: web.Request) -> web.Response:
         warnings = body.finish()
         reference = await load_reference(body, connection, tenant_id, edit.contract)
         settled = settle(body, edit.contract, reference)
+        if edit.includes_current:
+            refuse_single_events(contract, [one.net_terms for one in settled])
         asked = [Asked(one, p, matched[p]) for p, one in enumerate(settled)]
         rows = [_terms(one, reference.customer) for one in asked]
         changes = plan(

@@ -30,7 +30,6 @@ from gateway.manage.terms import (
     local_dates,
     settled_net_terms,
 )
-from gateway.manage.values import DUE_UPON_USAGE
 from runtime.clock import to_micros
 from runtime.postgres import Connection
 from schemas.errors import InvalidInput
@@ -151,7 +150,6 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
         customer["currency"],
         reference.lines[pricing["pricing_id"]],
         reference.meters,
-        upon_usage=net_terms == DUE_UPON_USAGE,
     )
     return SettledProduct(
         product=product,
@@ -175,8 +173,6 @@ def _settle_lines(
     currency: str,
     lines: Sequence[Line],
     meters: Mapping[UUID, asyncpg.Record],
-    *,
-    upon_usage: bool,
 ) -> tuple[Sequence[Line], str]:
     """Return the line items that a product names, or all, and its overrides as they are stored.
 
@@ -189,7 +185,7 @@ def _settle_lines(
             pointer = f"{fields.at('line_items')}/{index}/line_item_ref"
             fields.body.add("line_item_unknown", "is no line item of this pricing", pointer)
     lines, overrides = apply(product.overrides, lines, meters)
-    fields.check("pricing_ref", lambda: check_sellable(lines, currency, upon_usage=upon_usage))
+    fields.check("pricing_ref", lambda: check_sellable(lines, currency))
     return lines, overrides
 
 

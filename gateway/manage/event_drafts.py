@@ -31,6 +31,7 @@ from schemas.event_ref import shard_key_of
 from schemas.meter_feed import times
 from schemas.money import QUANTITY_DIGITS, Quantity, decimal_to_scaled, scaled_to_decimal
 from schemas.periods import BillingTerms, period_at
+from schemas.price import basis_of, from_json
 from schemas.standing import Totals
 
 Row = asyncpg.Record
@@ -107,8 +108,9 @@ async def _totals(
     for line in lines:
         place = (line["contract_line_ref"], period.start)
         feed = feeds[line["meter_id"]]
-        if line["aggregation"] not in PLAIN or feed["is_computed"]:
-            continue  # what it adds depends on other events: the period's document bills it
+        is_of_total = basis_of(from_json(line["price"])) == "TOTAL"
+        if line["aggregation"] not in PLAIN or feed["is_computed"] or not is_of_total:
+            continue  # shown once it is billed, a moment later
         row = await connection.fetchrow(
             queries.sum_before_event, *whose, line["meter_id"], *between, event["rated_at"]
         )
@@ -117,7 +119,6 @@ async def _totals(
         used = row["units"] if is_count else row["quantity"]
         added = _times(1 if is_count else event["quantity"], feed["factor"])
         count = row["event_count"]
-        # Contracts that bill upon usage have no prices of single events, nor of cells.
         rest = {"charge_ref": None, "exact_quantity": None, "cell": "", "amount": 0}
         before[place] = [{"quantity": used, "event_count": count, **rest}]
         after[place] = [{"quantity": _plus(used, added), "event_count": count + 1, **rest}]

@@ -274,11 +274,8 @@ def select_lines(lines: Sequence[Row], chosen: Sequence[UUID]) -> tuple[list[Any
     return [line for line in lines if line["line_item_ref"] in wanted], unknown
 
 
-def check_sellable(lines: Sequence[Row], currency: str, *, upon_usage: bool) -> None:
-    """Refuse line items in another currency. Raises InvalidInput.
-
-    upon_usage: each event is billed by itself, which a price of a meter's total alone allows.
-    """
+def check_sellable(lines: Sequence[Row], currency: str) -> None:
+    """Refuse line items in another currency. Raises InvalidInput."""
     for line in lines:
         price = from_json(line["price"])
         if price.currency not in (None, currency):
@@ -286,8 +283,6 @@ def check_sellable(lines: Sequence[Row], currency: str, *, upon_usage: bool) -> 
                 f"{line['item']!r} is priced in {price.currency}, the customer billed in {currency}"
             )
             raise InvalidInput("currency_mismatch", detail)
-        if upon_usage:
-            check_by_total(line["item"], price)
 
 
 def check_by_total(item: str, price: LinePrice) -> None:

@@ -65,7 +65,8 @@ class IssuedTrueUp(msgspec.Struct, frozen=True):
 class IssuedProduct(msgspec.Struct, frozen=True):
     """A product of one period; money in the currency, rounded. end_date: the day after the last.
 
-    corrects: of a difference, the number of the document that it is the difference to.
+    is_difference: it says by how much lines have moved, and not what they come to. corrects: the
+    number of the document that it is the difference to, where that is issued.
     """
 
     product_name: str
@@ -80,6 +81,7 @@ class IssuedProduct(msgspec.Struct, frozen=True):
     discount_rate: Price
     tax_rate: Price
     true_ups: tuple[IssuedTrueUp, ...] = ()
+    is_difference: bool = False
     corrects: str | None = None
 
 
@@ -88,6 +90,7 @@ class IssuedDocument(msgspec.Struct, frozen=True):
 
     parties: who bills whom, and how it is paid, as it was when the document was drafted.
     corrects: of an adjustment, the number of the document that it is the difference to.
+    is_rest: documents of single events have billed ahead of it. bills_event: it is one of these.
     tax_changes: of the documents that it corrects along with what it bills.
     """
 
@@ -109,6 +112,8 @@ class IssuedDocument(msgspec.Struct, frozen=True):
     total: Decimal
     parties: dict[str, Any]
     corrects: str | None = None
+    is_rest: bool = False
+    bills_event: bool = False
     tax_changes: tuple[IssuedTax, ...] = ()
 
 
@@ -174,6 +179,7 @@ def _product(row: asyncpg.Record, lines: Sequence[IssuedLine]) -> IssuedProduct:
         discount_rate=Price(decimal_to_scaled(row["discount_rate"], PRICE_DIGITS)),
         tax_rate=Price(decimal_to_scaled(row["tax_rate"], PRICE_DIGITS)),
         true_ups=tuple(_decode_true_ups(row["true_ups"])),
+        is_difference=row["is_difference"],
         corrects=row["corrects"],
     )
 

@@ -114,9 +114,9 @@ def _product(product: IssuedProduct, document: IssuedDocument) -> ViewProduct:
     if not product.part.is_whole:
         days = product.part.through - product.part.before
         period += f" ({days} of {product.part.whole} days)"
-    is_correction = product.corrects is not None
-    if is_correction and document.corrects is None:
-        period += f", corrects {product.corrects}"
+    is_correction = product.is_difference or document.is_rest
+    if product.corrects is not None and not document.bills_event:
+        period += f", corrects {product.corrects}" if document.corrects is None else ""
     adjustments = tuple(_adjustments(product, currency, is_correction=is_correction))
     is_alone = len(document.products) == 1 and not adjustments
     return ViewProduct(
@@ -174,7 +174,17 @@ def _totals(document: IssuedDocument) -> Iterator[Fact]:
             label = f"Discount {words.percent(product.discount_rate)} on {product.product_name}"
             of = words.money(product.total, currency)
             yield Fact(f"{label} ({of})", words.money(-product.discount, currency))
-    if document.corrects is None:
+    yield from _all_taxes(document)
+    if document.credits_amount:
+        yield Fact("Credits", words.money(-document.credits_amount, currency))
+
+
+def _all_taxes(document: IssuedDocument) -> Iterator[Fact]:
+    """Say the tax of what a document bills, and of what it corrects."""
+    currency = document.currency
+    if document.is_rest:
+        yield Fact("Tax, the difference", words.money(_own_tax(document), currency))
+    elif document.corrects is None:
         yield from _taxes(document)
     for change in document.tax_changes:
         if change.tax:
@@ -182,8 +192,12 @@ def _totals(document: IssuedDocument) -> Iterator[Fact]:
             if document.corrects is None:
                 label += f" to {change.corrects}"
             yield Fact(label, words.money(change.tax, currency))
-    if document.credits_amount:
-        yield Fact("Credits", words.money(-document.credits_amount, currency))
+
+
+def _own_tax(document: IssuedDocument) -> Decimal:
+    """Return the tax of what a document bills itself."""
+    changes = sum((change.tax for change in document.tax_changes), Decimal(0))
+    return document.total_tax - changes
 
 
 def _taxes(document: IssuedDocument) -> Iterator[Fact]:
@@ -191,13 +205,16 @@ def _taxes(document: IssuedDocument) -> Iterator[Fact]:
     digits = currency_digits(document.currency)
     bases: dict[Price, int] = {}
     for product in document.products:
-        if product.corrects is None:
+        if document.bills_event or not product.is_difference:
             base = decimal_to_scaled(product.total - product.discount, digits)
             bases[product.tax_rate] = bases.get(product.tax_rate, 0) + base
     taxes = [(rate, base, round_percent(base, rate)) for rate, base in sorted(bases.items())]
     total = sum(tax for _rate, _base, tax in taxes)
-    changes = sum((change.tax for change in document.tax_changes), Decimal(0))
-    assert scaled_to_decimal(total, digits) + changes == document.total_tax, "the taxes add up"
+    if document.bills_event and scaled_to_decimal(total, digits) != document.total_tax:
+        # It is a part of several documents, and each of these parts is rounded by itself.
+        yield Fact("Tax", words.money(document.total_tax, document.currency))
+        return
+    assert scaled_to_decimal(total, digits) == _own_tax(document), "the taxes add up"
     for rate, base, tax in taxes:
         of = words.money(_currency(base, digits), document.currency)
         amount = words.money(_currency(tax, digits), document.currency)

@@ -999,6 +999,23 @@ COMMENT ON TABLE undigested_cut IS
 out and tells of the cut.';
 CREATE INDEX undigested_cut_order ON undigested_cut (partition, shard_key, period_ref);
 
+CREATE TABLE event_due (
+    shard_key integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    due_id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id integer NOT NULL,
+    event_ref uuid NOT NULL,
+    place bigint NOT NULL,
+    rated_below bigint NOT NULL,
+    due_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, contract_ref, due_id)
+);
+COMMENT ON TABLE event_due IS
+'Writer: rater. What a contract that is billed upon usage has rated, change by change, in the order
+of rating: an event, and as which of its versions it counts from then on (rated_at of that; -1: as
+it came). rated_below: the partition''s next offset behind it; a cut at that offset holds it.';
+CREATE INDEX event_due_event ON event_due (shard_key, contract_ref, event_ref, due_id);
+
 CREATE TABLE rater_outbox (
     shard_key integer NOT NULL,
     outbox_id bigint GENERATED ALWAYS AS IDENTITY,
@@ -1277,6 +1294,8 @@ CREATE TABLE document (
     document_group smallint NOT NULL,
     kind text NOT NULL CHECK (kind IN ('PERIOD', 'EVENT', 'ADJUSTMENT')),
     parent_document_ref uuid CHECK ((parent_document_ref IS NULL) = (kind = 'PERIOD')),
+    event_ref uuid CHECK (kind <> 'EVENT' OR event_ref IS NOT NULL),
+    event_due_id bigint CHECK ((event_due_id IS NULL) = (event_ref IS NULL)),
     accounting_event_type text NOT NULL
     CHECK (accounting_event_type IN ('INVOICE', 'CREDIT', 'DEBIT')),
     state text NOT NULL CHECK (state IN (
@@ -1313,7 +1332,10 @@ COMMENT ON TABLE document IS
 'Writer: invoicer. An invoice, credit or debit. period_end is the day after the last. parties is
 the customer, the entity and the billing details as they were when it was drafted; the issued
 document never follows later changes. An ADJUSTMENT is the difference between its parent as it would
-be drawn at later cuts and all that was issued for it before.';
+be drawn at later cuts and all that was issued for it before; or, with an event_ref, what an
+amendment of that event has changed. event_ref, event_due_id: the event that it bills, and the row of
+event_due.';
+CREATE INDEX document_event ON document (shard_key, event_ref) WHERE event_ref IS NOT NULL;
 CREATE INDEX document_parent ON document (shard_key, parent_document_ref)
 WHERE parent_document_ref IS NOT NULL;
 CREATE INDEX document_listing ON document (tenant_id, issue_date, document_ref);
@@ -1496,6 +1518,31 @@ document''s never change.';
 CREATE INDEX credit_draw_document ON credit_draw (shard_key, document_ref);
 CREATE TRIGGER credit_draw_kept BEFORE INSERT OR UPDATE OR DELETE ON credit_draw
 FOR EACH ROW EXECUTE FUNCTION keep_issued_draw();
+
+CREATE TABLE event_billing (
+    shard_key integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    billed_through bigint NOT NULL,
+    PRIMARY KEY (shard_key, contract_ref)
+);
+COMMENT ON TABLE event_billing IS
+'Writer: invoicer. How far the rows of event_due of a contract have their documents.';
+
+CREATE TABLE event_total (
+    shard_key integer NOT NULL,
+    contract_line_ref uuid NOT NULL,
+    period_ref uuid NOT NULL,
+    cell text NOT NULL,
+    tenant_id integer NOT NULL,
+    quantity numeric NOT NULL,
+    event_count bigint NOT NULL,
+    progress text,
+    PRIMARY KEY (shard_key, contract_line_ref, period_ref, cell)
+);
+COMMENT ON TABLE event_total IS
+'Writer: invoicer. What the events billed so far, each by a document of its own, have made of a line
+in a period. progress: of a price of single events, their fees, and what is left free, until where.';
 
 CREATE TABLE waiting_adjustment (
     shard_key integer NOT NULL,

@@ -224,7 +224,7 @@ def test_formulas_have_a_bound_all_together(client: Client) -> None:
     client.ok("POST", "/api/products", product_body("", line_items=lines[:49]))
 
 
-def test_a_contract_refuses_what_is_not_rated_yet_and_takes_the_rest(client: Client) -> None:
+def test_a_contract_upon_usage_takes_every_model(client: Client) -> None:
     made = sell_every_model(client)
     customer = client.ok("POST", "/api/customers", {"name": "Northwind", "email": "a@b.example"})
     terms = {
@@ -234,20 +234,6 @@ def test_a_contract_refuses_what_is_not_rated_yet_and_takes_the_rest(client: Cli
         "billing_end_date": "2023-12-31",
     }
     body = {"customer_ref": customer["customer_ref"], "products": [terms]}
-    answer = client.send("POST", "/api/contracts", body)
-    assert answer.status_code == 422
-    (problem,) = answer.json()["errors"]
-    assert (problem["code"], problem["pointer"]) == (
-        "price_not_supported_yet",
-        "/products/0/pricing_ref",
-    )
-    assert "'Cards' is a PERCENTAGE price of single events" in problem["detail"]
-    rated = [
-        {"line_item_id": line["line_item_ref"]}
-        for line in made["line_items"]
-        if line["item"] not in ("Cards", "Regions")
-    ]
-    body["products"] = [terms | {"line_items": rated}]
     assert client.ok("POST", "/api/contracts", body)["contract_ref"]
     body["products"] = [terms | {"net_terms": 30}]
     assert client.ok("POST", "/api/contracts", body)["contract_ref"]

@@ -1,5 +1,6 @@
 """Documents of single events: each bills what it moves its lines by, and together they add up."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 import msgspec
@@ -12,20 +13,20 @@ from schemas.money import ONE, Price, Quantity
 from schemas.price import parse_line_price
 
 REF = UUID(int=1)
-TIERS = {
+TIERS: Mapping[str, object] = {
     "model": "GRADUATED",
     "tiers": [
         {"up_to": "2.5", "unit_price": "0.333", "flat_fee": "1"},
         {"up_to": None, "unit_price": "0.115"},
     ],
 }
-PER_UNIT = {"model": "PER_UNIT", "price": "0.014"}
+PER_UNIT: Mapping[str, object] = {"model": "PER_UNIT", "price": "0.014"}
 
 
 def product(quantity: int) -> ProductInput:
     lines = [
-        CutLine(REF, REF, 1, item, parse_line_price(price), quantity=Quantity(quantity))
-        for item, price in (("Tiers", TIERS), ("Units", PER_UNIT))
+        CutLine(REF, UUID(int=n), 1, item, parse_line_price(price), quantity=Quantity(quantity))
+        for n, (item, price) in enumerate((("Tiers", TIERS), ("Units", PER_UNIT)))
     ]
     percent = Price(10 * ONE)
     return ProductInput(
