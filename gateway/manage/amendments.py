@@ -142,7 +142,9 @@ async def _amend(
         raise Conflict("month_archived", "events of its billing period are in an archive")
     if change.timestamp is not None:
         at = EPOCH + parse_timestamp(change.timestamp) * MICRO
-    counted = Counted(event["shard_key"], event["customer_id"], event["meter_id"], at)
+    counted = Counted(
+        *(event["shard_key"], event["customer_id"], event["meter_id"], at, event["event_ref"])
+    )
     async with transaction(request) as (connection, tenant_id):
         made_by = await name_of_caller(request, connection)
         charges = await charges_of(connection, tenant_id, counted)

@@ -20,7 +20,8 @@ from aiohttp import web
 from gateway.manage import context, values
 from gateway.manage.answers import number, number_or_null
 from gateway.manage.body import Body, Fields
-from gateway.manage.products import NewLine, check_by_total, find_meters, read_lines
+from gateway.manage.history_events import Events, load_events, price_line
+from gateway.manage.products import NewLine, find_meters, read_lines
 from runtime.postgres import Connection, Queries
 from schemas.document import DocumentLine, DocumentProduct, tiers_json
 from schemas.drafting import CutLine, ProductInput, draft_document
@@ -38,13 +39,14 @@ from schemas.money import (
     scaled_to_decimal,
 )
 from schemas.periods import Part
-from schemas.price import LinePrice, from_json, is_usage
+from schemas.price import LinePrice, basis_of, from_json, is_usage
 from schemas.simulation import WORK_MAX, weight
 
 PERIODS_MAX: Final = 500
 """Periods of one answer."""
 
 _NO_METER: Final = UUID(int=0)
+_OF_EVENTS: Final = ("EVENTS", "CELLS")
 
 Row = asyncpg.Record
 queries: Final = Queries.beside(__file__, "history.sql")
@@ -118,11 +120,14 @@ async def simulate_history(request: web.Request, body: Body) -> dict[str, Any]:
         rows = await connection.fetch(
             queries.list_period_lines, tenant_id, place, refs, WORK_MAX + 1
         )
-    _refuse_too_much(periods, rows, pricing)
+        _refuse_too_much(periods, rows, pricing)
+        events = await load_events(connection, key, periods, _meters_of_events(pricing))
     by_period: dict[UUID, list[Row]] = {ref: [] for ref in refs}
     for row in rows:
         by_period[row["period_ref"]].append(row)
-    compared = [_Comparison(period, by_period[period["period_ref"]], pricing) for period in periods]
+    compared = [
+        _Comparison(period, by_period[period["period_ref"]], pricing, events) for period in periods
+    ]
     return {
         "customer_ref": asked.customer_ref,
         "periods": [one.answer() for one in compared],
@@ -161,18 +166,24 @@ async def _find_pricing(
         lines = tuple(
             NewLine(row["item"], row["usage_product_ref"], from_json(row["price"])) for row in rows
         )
-    pointer = "/line_items" if asked.pricing_ref is None else "/pricing_ref"
-    for line in lines:
-        body.check(pointer, lambda line=line: check_by_total(line.item, line.price))  # type: ignore[misc]
-    body.refuse()
     return Pricing(lines, None if fee is None else _price(fee))
+
+
+def _meters_of_events(pricing: Pricing) -> set[UUID]:
+    """Return the meters whose events are needed one by one."""
+    return {
+        line.meter_ref
+        for line in pricing.lines
+        if line.meter_ref is not None and basis_of(line.price) in _OF_EVENTS
+    }
 
 
 class _Comparison:
     """One period, drafted by its contract and by the pricing that is asked for."""
 
-    def __init__(self, period: Row, rows: Sequence[Row], pricing: Pricing) -> None:
+    def __init__(self, period: Row, rows: Sequence[Row], pricing: Pricing, events: Events) -> None:
         self.period = period
+        self.events = events
         self.currency: str = period["currency"]
         self.digits = currency_digits(self.currency)
         self.used = _used(rows)
@@ -187,7 +198,12 @@ class _Comparison:
         for index, line in enumerate(self.lines):
             if line.meter_ref is None or line.meter_ref in self.used:
                 used = self.used.get(line.meter_ref or _NO_METER, Used(Quantity(0), 0, None))
-                yield _line(UUID(int=index), line.item, line.price, used)
+                drawn = _line(UUID(int=index), line.item, line.price, used)
+                if line.meter_ref is None or basis_of(line.price) not in _OF_EVENTS:
+                    yield drawn
+                    continue
+                place = (self.period["period_ref"], line.meter_ref)
+                yield from price_line(drawn, self.events.get(place, ()))
 
     def _draft(self, lines: Iterator[CutLine], minimum_fee: Price | None) -> DocumentProduct:
         period = self.period
@@ -232,7 +248,7 @@ class _Comparison:
         for old in _without_cells(self.billed.lines):
             name = self.meters[old.contract_line_ref] or old.item
             waiting.setdefault(name, []).append(old)
-        drafted = {line.contract_line_ref: line for line in self.simulated.lines}
+        drafted = {line.contract_line_ref: line for line in _without_cells(self.simulated.lines)}
         for index, line in enumerate(self.lines):
             new = drafted.get(UUID(int=index))
             name = line.meter_ref or line.item

@@ -28,12 +28,9 @@ from schemas.aggregation import PLAIN
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.periods import Row
 from schemas.price import LinePrice, basis_of, from_json, is_usage, parse_line_price, to_json
-from schemas.pricing.terms import Basis
 
 EXPRESSIONS_LENGTH_MAX: Final = 20_000
 """Characters of all formulas of a pricing: each takes some time to prove."""
-
-_BEYOND_TOTAL: Final[Mapping[Basis, str]] = {"EVENTS": "single events", "CELLS": "cells"}
 
 
 class NewLine(Struct, frozen=True):
@@ -283,16 +280,6 @@ def check_sellable(lines: Sequence[Row], currency: str) -> None:
                 f"{line['item']!r} is priced in {price.currency}, the customer billed in {currency}"
             )
             raise InvalidInput("currency_mismatch", detail)
-
-
-def check_by_total(item: str, price: LinePrice) -> None:
-    """Refuse a price of more than a meter's total. Raises InvalidInput."""
-    if (basis := basis_of(price)) in _BEYOND_TOTAL:
-        detail = (
-            f"{item!r} is a {price.model} price of {_BEYOND_TOTAL[basis]}, and here a total is "
-            "all that is known: leave the line item out"
-        )
-        raise InvalidInput("price_not_supported_yet", detail)
 
 
 ROUTES = [

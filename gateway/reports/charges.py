@@ -15,12 +15,16 @@ from runtime.postgres import Connection
 
 
 class Counted(Struct, frozen=True):
-    """What decides where an event counts: whose it is, of which meter, and when it happened."""
+    """What decides where an event counts: whose it is, of which meter, and when it happened.
+
+    event_ref: by which its own documents are found, where it is billed upon usage.
+    """
 
     shard_key: int
     customer_id: int
     meter_id: int
     occurred_at: datetime
+    event_ref: UUID
 
 
 class Charges(Struct, frozen=True):
@@ -45,20 +49,26 @@ async def charges_of(connection: Connection, tenant_id: int, counted: Counted) -
         charge = charges.setdefault(row["charge_ref"], _charge_answer(row))
         if row["document_ref"] is not None:
             charge["documents"].append(document_answer(row))
-    return Charges(list(charges.values()), _numbers(rows))
+    is_own = bool(rows) and rows[0]["net_terms"] == DUE_UPON_USAGE
+    own: str | None = None
+    if is_own:
+        place = (tenant_id, counted.shard_key, counted.event_ref)
+        own = await connection.fetchval(queries.find_event_document_numbers, *place)
+    return Charges(list(charges.values()), _numbers(rows, own))
 
 
-def _numbers(rows: Sequence[asyncpg.Record]) -> dict[str, str | None]:
+def _numbers(rows: Sequence[asyncpg.Record], own: str | None) -> dict[str, str | None]:
     """Return the numbers of the oldest contract's documents, None while none is issued.
 
-    Where events have documents of their own, those of periods are their parents.
+    Where events have documents of their own, those of periods are their parents. own: the numbers
+    of the event's.
     """
     oldest = [row for row in rows if row["contract_ref"] == rows[0]["contract_ref"]]
     found = [row["document_number"] for row in oldest if row["document_number"] is not None]
     numbers = ", ".join(dict.fromkeys(found)) or None
     is_parent = bool(oldest) and oldest[0]["net_terms"] == DUE_UPON_USAGE
     return {
-        "related_document_numbers": None if is_parent else numbers,
+        "related_document_numbers": own if is_parent else numbers,
         "related_parent_document_numbers": numbers if is_parent else None,
     }
 

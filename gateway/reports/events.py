@@ -56,7 +56,10 @@ async def get_event(request: web.Request) -> web.Response:
         named = (tenant_id, place, row["event_ref"])
         amendments = await connection.fetch(queries.list_event_versions, *named)
         event = dict(row) | dict(amendments[-1] if amendments else {})  # of one moment
-        counted = Counted(place, event["customer_id"], event["meter_id"], event["occurred_at"])
+        counted = Counted(
+            *(place, event["customer_id"], event["meter_id"], event["occurred_at"]),
+            event["event_ref"],
+        )
         charges = await charges_of(connection, tenant_id, counted)
         billed = await _billed(connection, tenant_id, counted, row, amendments)
         conflicts = await connection.fetch(queries.list_event_conflicts, *named)

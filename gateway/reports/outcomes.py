@@ -68,7 +68,10 @@ async def _outcome(connection: Connection, sent: Sent) -> dict[str, Any] | None:
         return None
     if row["reason"] is not None:
         return {"outcome": "DEAD", "reason": row["reason"], "detail": row["detail"]}
-    counted = Counted(row["shard_key"], row["customer_id"], row["meter_id"], row["occurred_at"])
+    counted = Counted(
+        *(row["shard_key"], row["customer_id"], row["meter_id"], row["occurred_at"]),
+        row["event_ref"],
+    )
     charges = await charges_of(connection, sent.tenant_id, counted)
     return {
         **charges.numbers,

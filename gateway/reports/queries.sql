@@ -89,6 +89,15 @@ WHERE t.tenant_id = $1 AND t.shard_key = $2 AND t.customer_id = $3
   AND p.start_at <= $5 AND p.end_at > $5 AND NOT cp.is_pending
 ORDER BY t.contract_number, cp.position, l.position, d.number_in_contract;
 
+-- name: find_event_document_numbers
+-- The numbers of the documents that bill an event by itself, and its amendments, the oldest
+-- contract's.
+SELECT string_agg(d.document_number, ', ' ORDER BY d.number_in_contract) AS numbers
+FROM document d
+JOIN contract t ON t.shard_key = d.shard_key AND t.contract_ref = d.contract_ref
+WHERE d.tenant_id = $1 AND d.shard_key = $2 AND d.event_ref = $3 AND d.document_number IS NOT NULL
+GROUP BY t.contract_number ORDER BY t.contract_number LIMIT 1;
+
 -- name: list_event_conflicts
 -- What came under the event's key with other content.
 SELECT partition, record_offset, value, recorded_at FROM usage_conflict
@@ -98,7 +107,7 @@ ORDER BY partition, record_offset LIMIT 100;
 -- name: find_outcome
 -- What became of a record that rating has passed. $3: the refs by which its event may be known, its
 -- own first. No row: the database was set back since.
-SELECT u.shard_key, u.customer_id, u.meter_id, d.reason, d.detail,
+SELECT u.shard_key, u.customer_id, u.meter_id, u.event_ref, d.reason, d.detail,
        coalesce((SELECT v.occurred_at FROM usage_event_version v
                  WHERE v.shard_key = u.shard_key AND v.event_ref = u.event_ref
                  ORDER BY v.rated_at DESC LIMIT 1), u.occurred_at) AS occurred_at,

@@ -1,13 +1,17 @@
 """A customer's past months under another pricing, line by line beside what was billed."""
 
-from datetime import date
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 
+from schemas.event_ref import derived_ref, shard_key
 from tests.integration.manage.clients import Client
-from tests.integration.manage.shop import Shop, contract_body, make_shop, product_body
+from tests.integration.manage.shop import Shop, contract_body, make_shop
 
 PATH = "/api/pricings/simulate"
 CHEAPER = {"item": "All calls", "model": "PER_UNIT", "price": "0.002"}
@@ -156,11 +160,75 @@ async def test_what_cannot_be_asked_is_refused(client: Client, stranger: Client)
     for name, code in [("customer_ref", "customer_unknown"), ("pricing_ref", "pricing_unknown")]:
         wrong = own | {name: getattr(theirs, name)}
         assert client.refused("POST", PATH, wrong) == {f"/{name}": code}
-    matrix = product_body(shop.meter_ref)["line_items"][1] | {
-        "model": "MATRIX",
-        "dimensions": ["region"],
-        "cells": [{"values": ["eu"], "unit_price": 1}],
-    }
-    assert client.refused("POST", PATH, asked(shop, line_items=[matrix])) == {
-        "/line_items": "price_not_supported_yet"
-    }
+
+
+ADD_EVENT = """INSERT INTO usage_event (event_ref, occurred_at, fingerprint, rated_at,
+    origin_offset, shard_key, tenant_id, customer_id, meter_id, origin_partition, quantity,
+    additional_data)
+SELECT $1, $2, 0, $3, $3, c.shard_key, c.tenant_id, c.customer_id, m.meter_id, 0, $4, $5
+FROM customer c JOIN meter m USING (tenant_id)
+WHERE c.customer_ref = $6 AND m.usage_product_ref = $7"""
+ADD_VERSION = """INSERT INTO usage_event_version (shard_key, event_ref, rated_at, origin_offset,
+    occurred_at, recorded_at, origin_partition, tenant_id, customer_id, meter_id, kind, quantity,
+    additional_data)
+SELECT shard_key, event_ref, $2, $2, $3, now(), 0, tenant_id, customer_id, meter_id, $4, $5,
+    additional_data FROM usage_event WHERE event_ref = $1"""
+#: Rated at, day of January, quantity, region.
+HAPPENED = [
+    (1, 3, "40", "eu"), (2, 2, "10", None), (3, 4, "100.5", "us"), (4, 20, "7", "eu"),
+    (5, 21, "1000", "eu"), (12, 5, "5000", "eu"),
+]  # fmt: skip
+#: Which event, rated at, day of January (or of February), quantity, kind.
+AMENDED = [(3, 6, 22, "8", "UPDATE"), (4, 7, 21, "1000", "DELETE"), (0, 13, 3, "1", "UPDATE")]
+
+
+async def write_events(client: Client, shop: Shop) -> None:
+    """Write events of January, some changed; its cut at offset 9 does not hold the last of them."""
+    place = shard_key(shop.customer_ref)
+    connection = await asyncpg.connect(client.postgres)
+    try:
+        refs = []
+        await connection.execute("SELECT ensure_usage_month($1)", 276)
+        for rated_at, day, quantity, region in HAPPENED:
+            ref = derived_ref("charge", 276, place, 0, str(uuid4()))
+            refs.append(ref)
+            data = None if region is None else json.dumps({"region": region})
+            at = datetime(2023, 1, day, 12, tzinfo=UTC)
+            row = (ref, at, rated_at, Decimal(quantity), data, shop.customer_ref, shop.meter_ref)
+            await connection.execute(ADD_EVENT, *row)
+        for index, rated_at, day, quantity, kind in AMENDED:
+            at = datetime(2023, 1, day, 12, tzinfo=UTC)
+            version = (refs[index], rated_at, at, kind, Decimal(quantity))
+            await connection.execute(ADD_VERSION, *version)
+    finally:
+        await connection.close()
+
+
+async def test_prices_of_events_and_of_cells_are_simulated_from_the_events_of_the_cut(
+    client: Client,
+) -> None:
+    shop = await make_history(client)
+    await write_events(client, shop)
+    fees = {"item": "Cards", "model": "PERCENTAGE", "rate": "2.9", "fixed_fee": "0.3"}
+    free = fees | {"item": "Free", "included_events": 1, "included_quantity": "50"}
+    matrix = {
+        "item": "Regions", "model": "MATRIX", "price": "0.5", "dimensions": ["region"],
+        "cells": [{"values": ["eu"], "unit_price": "0.125"}], "minimum_fee": "1",
+    }  # fmt: skip
+    lines = [line | {"usage_product_ref": shop.meter_ref} for line in (fees, free, matrix)]
+    body = asked(shop, line_items=lines) | {"to": "2023-01-31"}
+    [january] = client.ok("POST", PATH, body)["periods"]
+    # The cut holds 10, 40, 100.5 and, moved to the 22nd, 8: the 10 are free, 40 and 10 of the rest.
+    rate, fee = Fraction("0.029"), Fraction("0.3")
+    each = [Fraction(quantity) for quantity in ("10", "40", "100.5", "8")]
+    by_hand = [
+        sum(quantity * rate + fee for quantity in each),
+        (Fraction("90.5") * rate + fee) + (8 * rate + fee),
+        48 * Fraction("0.125") + Fraction("110.5") * Fraction("0.5"),
+    ]
+    shown = [(line["item"], line["quantity"], line["event_count"]) for line in january["lines"][:3]]
+    assert shown == [("Cards", 158.5, 4), ("Free", 158.5, 4), ("Regions", 158.5, 4)]
+    amounts = [line["simulated"] for line in january["lines"][:3]]
+    assert amounts == [float(round(Decimal(float(one)), 2)) for one in by_hand]
+    assert january["simulated"]["sub_total"] == float(round(Decimal(sum(amounts)), 2))
+    assert client.ok("POST", PATH, body | {"to": "2023-02-28"})["periods"][1]["lines"]
