@@ -5,7 +5,7 @@ document; what waits is drawn up with that one each time it is, and has been bil
 issued.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -21,7 +21,7 @@ from invoicer.repository import (
     read_key,
 )
 from runtime.postgres import Connection
-from schemas.periods import first_instant, period_at, periods
+from schemas.periods import first_instant, period_at
 
 _MOMENT: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
@@ -57,22 +57,20 @@ async def followed(
     found = []
     for key in documents:
         place = (key.contract_ref, key.document_group)
-        lasts = {last_issue_date(terms) for terms in groups[place]}
-        if any(last is None or last not in issued.get(place, ()) for last in lasts):
+        if any(_has_more(terms, issued.get(place, ())) for terms in groups[place]):
             found.append(key)
     return found
 
 
-def last_issue_date(terms: ProductTerms) -> date | None:
-    """Return the day of a contract product's last document; None where there is no last one."""
-    end = terms.billing_end_date
-    if end is None:
-        return None
-    if terms.cycle_unit == "ONE_TIME":
-        return next(periods(terms.billing)).issue_date
-    last = period_at(terms.billing, first_instant(end + _DAY, terms.timezone) - _MOMENT)
-    assert last is not None, "the last day is in a period"
-    return last.issue_date
+def _has_more(terms: ProductTerms, issued: Collection[date]) -> bool:
+    """Tell whether a contract product has a document still to come, after those of these days."""
+    ends = [] if terms.billing_end_date is None else [terms.billing_end_date + _DAY]
+    if terms.until_date is not None:  # an edit has replaced it from that day on
+        ends.append(terms.until_date)
+    if not ends:
+        return True
+    last = period_at(terms.billing, first_instant(min(ends), terms.timezone) - _MOMENT)
+    return last is not None and last.issue_date not in issued
 
 
 async def add_waiting(
