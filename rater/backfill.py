@@ -14,6 +14,7 @@ import asyncpg
 
 from rater import succession
 from rater.aggregates import ordered_charges, save_shares
+from rater.alerts import Firing
 from rater.charges import count_late, drop_empty, keep_totals, save_totals
 from rater.events_due import Due, note_due
 from rater.firing import fire
@@ -28,6 +29,7 @@ from rater.shares import Shares, is_ordered
 from rater.succession import REF_MAX, REF_MIN
 from rater.tasks import Task
 from runtime.crashpoints import crashpoint
+from runtime.postgres import Connection
 from schemas.aggregation import Use
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index
 from schemas.meter_feed import times
@@ -46,7 +48,7 @@ async def step(owner: Owner, task: Task) -> None:
     customer = await owner.customer(task.customer_ref)
     lines = lines_of(customer, task)
     page_length = owner.settings.backfill_events_max
-    partition = owner.state.partition
+    partition, next_offset = owner.state.partition, owner.state.next_offset
     async with owner.step() as connection:
         low, high = ref_span(lines)
         span = (task.shard_key, task.cursor or REF_MIN, low, high, page_length)
@@ -59,12 +61,9 @@ async def step(owner: Owner, task: Task) -> None:
             shares.again |= await ordered_charges(connection, task.customer_id, lines, (low, high))
         moved = await connection.fetchval(queries.take_unrated, task.shard_key, covered)
         cursor = page[-1]["event_ref"] if page else task.cursor
-        if swaps:
-            cursor = None  # what is left begins anew
-        progress = (partition, task.reference_version, task.cursor, cursor, len(covered))
+        cursor = None if swaps else cursor  # what is left then begins anew
         states = (is_last and not swaps, task.is_swapped, swaps)
-        if await connection.fetchval(queries.move_backfill, *progress, *states) is None:
-            raise Fenced("the page was rated already")
+        await _move_on(connection, task, (partition, cursor, len(covered)), states)
         # Behind the cursor, since what lies before it counts.
         new = await save_totals(connection, totals, moves)
         new += await save_shares(connection, shares)
@@ -72,9 +71,10 @@ async def step(owner: Owner, task: Task) -> None:
         await mark_late(connection, owner, new)
         if swaps:
             await succession.swap(connection, task)
-        due = due_of_past(page, covered, lines, task) if task.version == 1 else []
-        await note_due(connection, due, owner.state.next_offset)
-        fired = await fire(connection, owner, new) if task.version == 1 else []
+        fired: list[Firing] = []
+        if task.version == 1:  # an edited one has told of its events, and fires once it prices
+            await note_due(connection, due_of_past(page, covered, lines, task), next_offset)
+            fired = await fire(connection, owner, new)
         if is_last:
             await schedule_contract(connection, owner, task)
         await connection.execute(queries.step_partition, partition, moved)
@@ -82,13 +82,25 @@ async def step(owner: Owner, task: Task) -> None:
     owner.state.steps += 1
     task.cursor, task.is_swapped, task.is_done = cursor, swaps, is_last and not swaps
     keep_totals(new)
-    if swaps:
-        # Its lines in memory still count by the bounds before.
+    if swaps:  # its lines in memory still count by the bounds before
         owner.memory.forget_customer(task.customer_id)
         owner.alerts.look_at(task.customer_id)
     owner.alerts.keep(fired)
     LATE_EVENTS.inc(count_late(totals) + shares.count_late())
     BACKFILLED_EVENTS.inc(len(covered))
+
+
+async def _move_on(
+    connection: Connection,
+    task: Task,
+    page: tuple[int, UUID | None, int],
+    states: tuple[bool, bool, bool],
+) -> None:
+    """Note how far a task is. page: its partition, cursor and events. Raises Fenced."""
+    partition, cursor, count = page
+    progress = (partition, task.reference_version, task.cursor, cursor, count)
+    if await connection.fetchval(queries.move_backfill, *progress, *states) is None:
+        raise Fenced("the page was rated already")
 
 
 def lines_of(customer: Customer, task: Task) -> list[Line]:

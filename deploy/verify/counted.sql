@@ -4,7 +4,7 @@
 -- An event counts as a version of it says, from the place in the log where it was rated, `since`,
 -- until that of the next one, and not at all behind a DELETE. One that waited for its event begins
 -- with it.
-CREATE TEMPORARY VIEW counted_event AS
+CREATE OR REPLACE TEMPORARY VIEW counted_event AS
 WITH amended AS (SELECT DISTINCT shard_key, event_ref FROM usage_event_version),
 story AS (
     SELECT shard_key, event_ref, customer_id, meter_id, occurred_at, quantity, additional_data,
@@ -32,7 +32,7 @@ WHERE kind <> 'DELETE' AND since < until;
 -- name: see_fed
 -- In which meters' lines the events of a meter count, by walking up from it: in its own, and in those
 -- of the meters above it, times the factors on the way.
-CREATE TEMPORARY VIEW fed_meter AS
+CREATE OR REPLACE TEMPORARY VIEW fed_meter AS
 WITH RECURSIVE way AS (
     SELECT meter_id, meter_id AS toward_id, 1::numeric AS factor, parent_meter_id AS next_id,
            parent_factor AS next_factor, 1 AS steps
@@ -47,6 +47,6 @@ SELECT meter_id, toward_id, trim_scale(factor) AS factor, steps FROM way;
 
 -- name: see_computed
 -- The meters in whose lines events count by formulas.
-CREATE TEMPORARY VIEW computed_meter AS
+CREATE OR REPLACE TEMPORARY VIEW computed_meter AS
 SELECT DISTINCT toward_id AS meter_id FROM fed_meter JOIN meter USING (meter_id)
 WHERE formula IS NOT NULL;

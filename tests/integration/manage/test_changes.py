@@ -55,7 +55,7 @@ async def test_what_get_answers_can_be_put_back_and_changes_nothing(
             {"name": "Small"},
             {"legal_name", "timezone", "currency", "net_terms", "document_number_format"},
         ),
-        ("usage_product", {"name": "Bytes"}, {"aggregation"}),
+        ("usage_product", {"name": "Bytes"}, {"aggregation", "relation"}),
     ],
 )
 async def test_what_is_left_out_is_emptied_but_for_what_is_always_there(

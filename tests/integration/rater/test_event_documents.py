@@ -11,6 +11,7 @@ import asyncpg
 
 from deploy.verify import credits, documents, event_documents, rows
 from deploy.verify.check import Finding, Scope
+from deploy.verify.report import see_counted
 from invoicer.inputs import DueContract
 from invoicer.intake import Intake
 from invoicer.outbox import OutboxWorker
@@ -79,6 +80,7 @@ async def close(bench: Bench, intake: Intake, contract: MadeContract, through: d
 async def broken(bench: Bench) -> dict[str, list[str]]:
     found = {}
     async with bench.connection.transaction():
+        await see_counted(bench.connection)
         scope = Scope(connection=bench.connection, tenant_id=None, kafka=bench.kafka)
         checks = (*documents.CHECKS, *event_documents.CHECKS, *credits.CHECKS, rows.CHECKS[-1])
         for check in checks:

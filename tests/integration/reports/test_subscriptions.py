@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.integration.reports.conftest import Reader, until
 from tests.integration.reports.test_edited_contracts import (
@@ -15,8 +16,8 @@ from tests.integration.reports.test_edited_contracts import (
 LONG_AGO = timedelta(days=40)
 
 
-def today() -> date:
-    return datetime.now(UTC).date()
+def today(zone: str = "UTC") -> date:
+    return datetime.now(ZoneInfo(zone)).date()
 
 
 def month_after(day: date) -> date:
@@ -32,7 +33,7 @@ def documents(reader: Reader, which: str, contract_ref: str) -> list[dict[str, A
 async def test_a_subscription_is_billed_month_by_month_until_it_is_cancelled(
     reader: Reader,
 ) -> None:
-    first, start = today().replace(day=1), today() - LONG_AGO
+    start = today() - LONG_AGO
     refs = [
         pricing(reader, {"model": "PER_UNIT", "price": "2"}, name="Usage"),
         pricing(
@@ -52,6 +53,7 @@ async def test_a_subscription_is_billed_month_by_month_until_it_is_cancelled(
     contract = reader.client.ok("GET", f"/api/contracts/{ref}")
     assert [p["billing_end_date"] for p in contract["products"]] == [None, None]
     assert {p["tax"] for p in contract["products"]} == {10}
+    first = today(contract["products"][0]["timezone"]).replace(day=1)
 
     event = reader.send(timestamp=datetime.now(UTC).isoformat(), quantity=3)
     until(lambda: amounts(reader, event["event_ref"]) == [6], "the event is priced")

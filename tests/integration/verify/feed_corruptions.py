@@ -45,13 +45,13 @@ FEED_CORRUPTIONS = (
         "an event that counts elsewhere is altered",
         "UPDATE usage_event SET quantity = quantity + 1 WHERE event_ref = "
         + _ONE_OF.format(name="refunds"),
-        *("charges", "cuts", "digests"),
+        *("charges", "cuts", "digests", "rollups"),
     ),
     spoil(
         "an event that counts elsewhere by a formula is altered",
         "UPDATE usage_event SET quantity = quantity + 100 WHERE event_ref = "
         + _ONE_OF.format(name="bursts"),
-        *("charges", "cuts", "digests"),
+        *("charges", "cuts", "digests", "rollups"),
     ),
     spoil(
         "an event that counts elsewhere is called unrated",
