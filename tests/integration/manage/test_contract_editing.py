@@ -164,6 +164,21 @@ def test_what_cannot_be_edited_is_named(client: Client) -> None:
     assert get(client, ref)["version"] == 1
 
 
+def test_a_period_whose_events_are_billed_one_by_one_is_not_rated_anew(client: Client) -> None:
+    shop = make_shop(client)
+    ref = sign(client, shop, running(shop, net_terms="DUE_UPON_USAGE"))
+    now = {"include_current_invoice": True}
+    refused = {"/include_current_invoice": "not_supported_yet"}
+    edited = now | {"products": [running(shop, net_terms=30)]}
+    assert client.refused("POST", f"/api/contracts/edit/{ref}", edited) == refused
+    assert client.refused("POST", f"/api/contracts/cancel/{ref}", now) == refused
+    plain = sign(client, shop, running(shop))
+    upon_usage = now | {"products": [running(shop, net_terms="DUE_UPON_USAGE")]}
+    assert client.refused("POST", f"/api/contracts/edit/{plain}", upon_usage) == refused
+    answer = client.ok("POST", f"/api/contracts/cancel/{ref}", {})
+    assert answer["state"] == "CANCELLED", "from the next period on it may change"
+
+
 async def test_a_closed_period_keeps_its_terms(client: Client) -> None:
     shop = make_shop(client)
     ref = sign(client, shop, *contract_body(shop)["products"])
