@@ -18,7 +18,6 @@ from invoicer.billed import load_billed
 from invoicer.crediting import Draw, draw_credits, redraw_credits
 from invoicer.draft_rows import write_drafts, write_draws
 from invoicer.inputs import InputKey
-from invoicer.lifecycle import REDRAWN, check_transition
 from invoicer.numbering import issue_order, number_documents, take_numbers
 from invoicer.repository import Groups, Issuer, Routed, Running, Standing
 from invoicer.waiting import add_waiting, assign_waiting, drop_stranded, drop_waiting, split_waiting
@@ -28,6 +27,7 @@ from runtime.postgres import Connection
 from schemas.document import DocumentState
 from schemas.document_number import series_of
 from schemas.errors import Conflict
+from schemas.lifecycle import REDRAWN, Cause, check_transition
 
 
 class Outcome(NamedTuple):
@@ -251,5 +251,5 @@ def _is_ready(assembly: Assembly, standing: Mapping[UUID, Standing]) -> bool:
     state = DocumentState.DRAFT if known is None else known.state
     if not assembly.is_complete or state is DocumentState.UNDER_REVIEW:
         return False
-    check_transition(state, DocumentState.ISSUED)
+    check_transition(state, DocumentState.ISSUED, Cause.INVOICER)
     return True

@@ -1433,6 +1433,77 @@ END $$;
 CREATE TRIGGER document_issued BEFORE UPDATE OR DELETE ON document
 FOR EACH ROW EXECUTE FUNCTION keep_issued_document();
 
+CREATE TABLE document_transition (
+    old_state text NOT NULL,
+    new_state text NOT NULL,
+    causes text[] NOT NULL,
+    PRIMARY KEY (old_state, new_state)
+);
+COMMENT ON TABLE document_transition IS
+'Writer: migrate. The ways between the states of a document, and who may cause each: the table of
+schemas/lifecycle.py.';
+INSERT INTO document_transition (old_state, new_state, causes) VALUES
+('DRAFT', 'UNDER_REVIEW', '{INVOICER,PERSON}'),
+('DRAFT', 'ISSUED', '{INVOICER}'),
+('UNDER_REVIEW', 'DRAFT', '{PERSON}'),
+('UNDER_REVIEW', 'ISSUED', '{PERSON}'),
+('ISSUED', 'SENT', '{MAIL}'),
+('ISSUED', 'PARTIALLY_PAID', '{PAYMENT}'),
+('ISSUED', 'PAID', '{PAYMENT}'),
+('ISSUED', 'LATE', '{CLOCK,PAYMENT}'),
+('ISSUED', 'PAYMENT_FAILED', '{PAYMENT}'),
+('ISSUED', 'VOID', '{PERSON}'),
+('SENT', 'PARTIALLY_PAID', '{PAYMENT}'),
+('SENT', 'PAID', '{PAYMENT}'),
+('SENT', 'LATE', '{CLOCK,PAYMENT}'),
+('SENT', 'PAYMENT_FAILED', '{PAYMENT}'),
+('SENT', 'VOID', '{PERSON}'),
+('PARTIALLY_PAID', 'ISSUED', '{PAYMENT}'),
+('PARTIALLY_PAID', 'SENT', '{PAYMENT}'),
+('PARTIALLY_PAID', 'PAID', '{PAYMENT}'),
+('PARTIALLY_PAID', 'LATE', '{CLOCK,PAYMENT}'),
+('PARTIALLY_PAID', 'PAYMENT_FAILED', '{PAYMENT}'),
+('PARTIALLY_PAID', 'UNCOLLECTIBLE', '{PAYMENT,PERSON}'),
+('LATE', 'PARTIALLY_PAID', '{PAYMENT}'),
+('LATE', 'PAID', '{PAYMENT}'),
+('LATE', 'PAYMENT_FAILED', '{PAYMENT}'),
+('LATE', 'VOID', '{PERSON}'),
+('LATE', 'UNCOLLECTIBLE', '{PAYMENT,PERSON}'),
+('PAYMENT_FAILED', 'PARTIALLY_PAID', '{PAYMENT}'),
+('PAYMENT_FAILED', 'PAID', '{PAYMENT}'),
+('PAYMENT_FAILED', 'LATE', '{CLOCK,PAYMENT}'),
+('PAYMENT_FAILED', 'VOID', '{PERSON}'),
+('PAYMENT_FAILED', 'UNCOLLECTIBLE', '{PAYMENT,PERSON}'),
+('PAID', 'ISSUED', '{PAYMENT}'),
+('PAID', 'SENT', '{PAYMENT}'),
+('PAID', 'PARTIALLY_PAID', '{PAYMENT}'),
+('PAID', 'LATE', '{CLOCK,PAYMENT}'),
+('PAID', 'PAYMENT_FAILED', '{PAYMENT}'),
+('UNCOLLECTIBLE', 'PARTIALLY_PAID', '{PAYMENT}'),
+('UNCOLLECTIBLE', 'PAID', '{PAYMENT}');
+
+CREATE FUNCTION keep_document_way() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    -- Set by whoever moves documents for somebody; without it, it is a service by itself.
+    cause text := nullif(current_setting('meterline.cause', true), '');
+    allowed text[];
+BEGIN
+    SELECT causes INTO allowed FROM document_transition
+    WHERE old_state = OLD.state AND new_state = NEW.state;
+    IF allowed IS NULL THEN
+        RAISE EXCEPTION 'document % cannot go from % to %', OLD.document_ref, OLD.state, NEW.state
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF (cause IS NULL AND allowed = '{PERSON}') OR cause <> ALL (allowed) THEN
+        RAISE EXCEPTION 'document % goes from % to % by % alone, not by %',
+            OLD.document_ref, OLD.state, NEW.state, array_to_string(allowed, ' or '), coalesce(cause, 'a service')
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER document_way BEFORE UPDATE OF state ON document
+FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION keep_document_way();
+
 CREATE FUNCTION keep_issued_content() RETURNS trigger LANGUAGE plpgsql
 -- The rows of a statement are looked up by key, however the planner would guess their number.
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$

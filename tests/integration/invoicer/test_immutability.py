@@ -1,9 +1,13 @@
 """What is issued is issued: SQL itself refuses to change it."""
 
+from itertools import product
+
 import asyncpg
 import pytest
 
 from invoicer.intake import Intake
+from schemas.document import DocumentState
+from schemas.lifecycle import TRANSITIONS, Cause
 from tests.closed_periods import TIERED, Books, Line, Product
 
 FORBIDDEN = (
@@ -88,3 +92,37 @@ async def test_no_line_moves_between_an_issued_document_and_a_draft(
                 source,
                 target,
             )
+
+
+@pytest.mark.usefixtures("issued")
+async def test_the_database_knows_the_same_ways_and_who_may_go_them(
+    connection: asyncpg.Connection,
+) -> None:
+    rows = await connection.fetch("SELECT * FROM document_transition")
+    assert {(r["old_state"], r["new_state"]): frozenset(r["causes"]) for r in rows} == TRANSITIONS
+
+    content = "number = NULL, series = NULL"
+    issued = "number = 1, series = '2026'"
+    for old, new in product(DocumentState, DocumentState):
+        if old == new:
+            continue
+        for cause in (*Cause, None):
+            allowed = TRANSITIONS.get((old, new), frozenset())
+            is_open = cause in allowed if cause else bool(allowed - {Cause.PERSON})
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("ALTER TABLE document DISABLE TRIGGER USER")
+            of_old = content if old in ("DRAFT", "UNDER_REVIEW") else issued
+            await connection.execute(f"UPDATE document SET state = '{old}', {of_old}")
+            await connection.execute("ALTER TABLE document ENABLE TRIGGER USER")
+            await connection.execute(
+                "SELECT set_config('meterline.cause', $1, true)", str(cause or "")
+            )
+            of_new = content if new in ("DRAFT", "UNDER_REVIEW") else issued
+            try:
+                await connection.execute(f"UPDATE document SET state = '{new}', {of_new}")
+                went = True
+            except asyncpg.RestrictViolationError:
+                went = False
+            await transaction.rollback()
+            assert went == is_open, (old, new, cause)
