@@ -1,15 +1,18 @@
 """Acknowledged single events a second through one gateway process, beside a bare aiohttp handler.
 
-Measured with the fast lane and without, in rounds; the shares are the middle ones. The server has
-one core, Kafka and the load the other.
+The fast lane, aiohttp's lane and the bare handler run side by side on one core, and are loaded by
+turns of a second or two: what else the machine does changes within seconds, and meets all three
+alike. The shares are the middle ones of many rounds. Kafka and the load have the other core.
 Every 202 is counted against the log.
 Run: `python -m benchmarks.gateway_single [--share 0.25]`; with a share, each server is held to that
 part of a core, so that a machine which has other work too measures all of them alike.
 """
 
 import argparse
-from contextlib import AbstractContextManager, nullcontext
-from statistics import median
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from statistics import median, median_low
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,9 +32,27 @@ from deploy.local.ports import free_port
 
 CONNECTIONS = 256
 EVENTS = 20_000
-ROUNDS = 5
-"""Each measures all three: what else the machine does changes within seconds."""
-SECONDS = 4.0
+ROUNDS = 15
+SECONDS = 1.5
+WARM_UP_SECONDS = 0.5
+
+
+class Lane(NamedTuple):
+    """A server that is measured. has_log: what it takes is in the log."""
+
+    port: int
+    pid: int
+    headers: list[str]
+    has_log: bool
+    idle: float
+
+
+class Measured(NamedTuple):
+    """One turn of a server. microseconds: of its CPU, a request."""
+
+    figures: Figures
+    microseconds: float
+    recorded: int
 
 
 def held(pid: int, share: float | None) -> AbstractContextManager[object]:
@@ -39,77 +60,93 @@ def held(pid: int, share: float | None) -> AbstractContextManager[object]:
     return nullcontext() if share is None else held_to(pid, share)
 
 
-def measure_gateway(
-    site: Site, port: int, bodies: list[str], fast_lane: bool, share: float | None
-) -> dict[str, object]:
-    """Measure one lane of the gateway. Every answer is a 202, and each of them is in the log."""
-    before = site.end_offsets()
+@contextmanager
+def lane_of(site: Site, share: float | None, *, fast_lane: bool) -> Iterator[Lane]:
+    """Run a gateway."""
+    port = free_port()
     with gateway(site, port, fast_lane=fast_lane) as pid, held(pid, share):
-        headers = headers_of(port)
-        idle = resident_mebibytes(pid)
-        figures, microseconds = measure(
-            port, pid, headers, bodies=bodies, connections=CONNECTIONS, seconds=SECONDS
-        )
-        loaded = resident_mebibytes(pid)
+        yield Lane(port, pid, headers_of(port), True, resident_mebibytes(pid))
+
+
+@contextmanager
+def ceiling_of(share: float | None) -> Iterator[Lane]:
+    """Run the bare handler."""
+    port = free_port()
+    with bare_handler(port) as pid, held(pid, share):
+        yield Lane(port, pid, [], False, resident_mebibytes(pid))
+
+
+def measure_turn(site: Site, lane: Lane, bodies: list[str]) -> Measured:
+    """Load one server. Every answer is a 202, and each of a gateway's is in the log."""
+    before = site.end_offsets()
+    figures, microseconds = measure(
+        lane.port,
+        lane.pid,
+        lane.headers,
+        bodies=bodies,
+        connections=CONNECTIONS,
+        seconds=SECONDS,
+        warm_up_seconds=WARM_UP_SECONDS,
+    )
     recorded = site.end_offsets() - before
+    expected = figures.accepted if lane.has_log else 0
     assert figures.others == 0, f"{figures.others} answers were not 202"
-    assert recorded == figures.accepted, f"{figures.accepted} acknowledged, {recorded} in the log"
+    assert recorded == expected, f"{expected} acknowledged, {recorded} in the log"
+    return Measured(figures, microseconds, recorded)
+
+
+def middle(lane: Lane, turns: list[Measured]) -> dict[str, object]:
+    """Return a server's turn of the middle rate."""
+    rate = [turn.figures.requests_per_second for turn in turns]
+    turn = turns[rate.index(median_low(rate))]
     return {
-        **msgspec.to_builtins(figures),
-        "recorded": recorded,
-        "cpu_microseconds": microseconds,
-        "mebibytes_idle": idle,
-        "mebibytes_loaded": loaded,
+        **msgspec.to_builtins(turn.figures),
+        "recorded": turn.recorded,
+        "cpu_microseconds": turn.microseconds,
+        "mebibytes_idle": lane.idle,
+        "mebibytes_loaded": resident_mebibytes(lane.pid),
     }
 
 
+def shares(turns: list[Measured], ceilings: list[Measured]) -> list[float]:
+    """Return the rates of a server as parts of the ceiling's, round by round."""
+    return [
+        round(turn.figures.requests_per_second / ceiling.figures.requests_per_second, 3)
+        for turn, ceiling in zip(turns, ceilings, strict=True)
+    ]
+
+
 def main() -> None:
-    """Measure both lanes of the gateway and their ceiling by turns, and print the middle round."""
+    """Measure both lanes of the gateway and their ceiling by turns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, help="the part of a core that a server gets")
     share = parser.parse_args().share
     pin(OTHER_CORE)
-    port = free_port()
     bodies = [event.decode() for event in events(EVENTS)]
-    with running_site() as site:
-        rounds = [measure_round(site, port, bodies, share) for _ in range(ROUNDS)]
-    shares = [[part_of(lane, ceiling) for lane in lanes] for ceiling, _, *lanes in rounds]
-    by_share = sorted(range(ROUNDS), key=lambda at: shares[at][0])
-    ceiling, ceiling_cpu, fast, aiohttp = rounds[by_share[ROUNDS // 2]]
-    print_report(
-        {
-            "benchmark": "gateway_single",
-            "connections": CONNECTIONS,
-            "share_of_a_core": share or 1.0,
-            "fast_lane": fast,
-            "aiohttp_lane": aiohttp,
-            "ceiling_bare_aiohttp": ceiling,
-            "ceiling_cpu_microseconds": ceiling_cpu,
-            "share_of_ceiling": median(of_fast for of_fast, _ in shares),
-            "share_of_ceiling_aiohttp_lane": median(of_aiohttp for _, of_aiohttp in shares),
-            "shares_of_rounds": shares,
-        }
-    )
-
-
-Round = tuple[Figures, float, dict[str, object], dict[str, object]]
-"""The ceiling, its microseconds of CPU, the fast lane and the other."""
-
-
-def measure_round(site: Site, port: int, bodies: list[str], share: float | None) -> Round:
-    """Measure the ceiling and both lanes right behind each other."""
-    with bare_handler(port) as pid, held(pid, share):
-        ceiling, ceiling_cpu = measure(
-            port, pid, [], bodies=bodies, connections=CONNECTIONS, seconds=SECONDS
+    with (
+        running_site() as site,
+        ceiling_of(share) as bare,
+        lane_of(site, share, fast_lane=True) as fast,
+        lane_of(site, share, fast_lane=False) as aiohttp,
+    ):
+        lanes = (bare, fast, aiohttp)
+        for lane in lanes:
+            measure_turn(site, lane, bodies)  # warms up
+        rounds = [[measure_turn(site, lane, bodies) for lane in lanes] for _ in range(ROUNDS)]
+        of_bare, of_fast, of_aiohttp = (list(turns) for turns in zip(*rounds, strict=True))
+        print_report(
+            {
+                "benchmark": "gateway_single",
+                "connections": CONNECTIONS,
+                "share_of_a_core": share or 1.0,
+                "fast_lane": middle(fast, of_fast),
+                "aiohttp_lane": middle(aiohttp, of_aiohttp),
+                "ceiling_bare_aiohttp": middle(bare, of_bare),
+                "share_of_ceiling": median(shares(of_fast, of_bare)),
+                "share_of_ceiling_aiohttp_lane": median(shares(of_aiohttp, of_bare)),
+                "shares_of_rounds": [shares(of_fast, of_bare), shares(of_aiohttp, of_bare)],
+            }
         )
-    fast = measure_gateway(site, port, bodies, True, share)
-    aiohttp = measure_gateway(site, port, bodies, False, share)
-    return ceiling, ceiling_cpu, fast, aiohttp
-
-
-def part_of(figures: dict[str, object], ceiling: Figures) -> float:
-    """Return a rate as a part of the ceiling's."""
-    return round(float(str(figures["requests_per_second"])) / ceiling.requests_per_second, 3)
 
 
 if __name__ == "__main__":

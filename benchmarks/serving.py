@@ -82,6 +82,7 @@ def measure(
     connections: int,
     path: str = EVENT_PATH,
     seconds: float = SECONDS,
+    warm_up_seconds: float = WARM_UP_SECONDS,
 ) -> tuple[Figures, float]:
     """Send what the server can take; also return the server's microseconds of CPU a request."""
     task = Task(
@@ -92,7 +93,7 @@ def measure(
         bodies=bodies,
         connections=connections,
         seconds=seconds,
-        warm_up_seconds=WARM_UP_SECONDS,
+        warm_up_seconds=warm_up_seconds,
     )
     used = cpu_seconds(pid)
     figures = msgspec.json.decode(run_sender("load", task), type=Figures)

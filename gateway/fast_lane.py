@@ -205,7 +205,8 @@ class Connection(asyncio.Protocol):
         if self._held is not None:
             return
         try:
-            self._count(UNVERIFIED if claims is None else claims.tenant_id)
+            party = UNVERIFIED if claims is None else claims.tenant_id
+            self._party = self._lane.in_flight.move(self._party, party)
             if claims is None:
                 return
             self._lane.ingest.budget.take(claims.tenant_id, head.length)
@@ -213,10 +214,6 @@ class Connection(asyncio.Protocol):
             self._refuse(error, is_whole=False)
         else:
             self._held = (claims.tenant_id, head.length)
-
-    def _count(self, party: int | None) -> None:
-        """Count the request in hand as in flight for a party. Raises TransientError."""
-        self._party = self._lane.in_flight.move(self._party, party)
 
     def _keep(self, data: bytes) -> None:
         self._ahead = [data]
@@ -291,7 +288,8 @@ class Connection(asyncio.Protocol):
         self._is_busy = True
         try:
             claims = lane.authentication.recall(head.authorization)
-            self._count(UNVERIFIED if claims is None else claims.tenant_id)
+            party = UNVERIFIED if claims is None else claims.tenant_id
+            self._party = lane.in_flight.move(self._party, party)
             if claims is None or head.is_bulk:
                 lane.start(self._answer_later(head, body))
                 return
@@ -338,7 +336,7 @@ class Connection(asyncio.Protocol):
         ingest = self._lane.ingest
         try:
             claims = await self._lane.authentication.verify(head.authorization)
-            self._count(claims.tenant_id)
+            self._party = self._lane.in_flight.move(self._party, claims.tenant_id)
             if head.is_bulk:
                 if self._held is None:
                     ingest.budget.take(claims.tenant_id, head.length)
@@ -394,7 +392,9 @@ class Connection(asyncio.Protocol):
 
     def _give_back(self) -> None:
         """End the hold of the body's bytes in the budget, and the count of the request."""
-        self._count(None)
+        if self._party is not None:
+            self._lane.in_flight.leave(self._party)
+            self._party = None
         if self._held is not None:
             self._lane.ingest.budget.give_back(*self._held)
             self._held = None

@@ -52,8 +52,8 @@ class Limit:
         self.policy = policy
         self.per_second = per_second
         self.size = per_second * BURST_SECONDS
-        self._half = self.size / 2
-        self._step = max(1.0, self.size / TOLD_SHARE)
+        self.half = self.size / 2
+        self.step = max(1.0, self.size / TOLD_SHARE)
         self._clock = clock
         self._buckets: dict[int, Bucket] = {}
 
@@ -66,29 +66,22 @@ class Limit:
         bucket.level -= amount
         return bucket.level
 
-    def spend(self, tenant_id: int, amount: float) -> None:
-        """Take an amount, and look at the clock only once half is spent. Raises RateLimited.
-
-        For what is called for every event. After a pause a burst may be half as large again.
-        """
-        bucket = self._buckets.get(tenant_id)
-        if bucket is not None and bucket.level > self._half:
-            bucket.level -= amount
-        else:
-            self.take(tenant_id, amount)
-
     def charge(self, tenant_id: int, amount: float) -> None:
         """Take an amount that is known only now, of a call that was let through."""
         self._filled(tenant_id).level -= amount
 
     def steps_left(self, tenant_id: int) -> float:
         """Return how many steps a tenant, who has called before, has left."""
-        return self._buckets[tenant_id].level // self._step
+        return self._buckets[tenant_id].level // self.step
 
     def field(self, steps: float) -> str:
         """Write what so many steps are, as `RateLimit` has it, and when the bucket is full."""
-        left = max(0, int(steps * self._step))
+        left = max(0, int(steps * self.step))
         return f'"{self.policy}";r={left};t={ceil((self.size - left) / self.per_second)}'
+
+    def bucket_of(self, tenant_id: int) -> Bucket:
+        """Return a tenant's bucket, which stays the tenant's."""
+        return self._buckets.get(tenant_id) or self._filled(tenant_id)
 
     def _filled(self, tenant_id: int) -> Bucket:
         """Return a tenant's bucket with what has flowed into it by now."""
@@ -107,29 +100,53 @@ class Limits:
     """The three limits of a gateway process."""
 
     def __init__(
-        self, *, requests_per_second: float, events_per_second: float, bytes_per_second: float
+        self,
+        *,
+        requests_per_second: float,
+        events_per_second: float,
+        bytes_per_second: float,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.requests = Limit("requests", requests_per_second)
-        self.events = Limit("events", events_per_second)
-        self.bytes = Limit("bytes", bytes_per_second)
+        self.requests = Limit("requests", requests_per_second, clock)
+        self.events = Limit("events", events_per_second, clock)
+        self.bytes = Limit("bytes", bytes_per_second, clock)
         self.policy_header = ", ".join(
             f'"{limit.policy}";q={int(limit.size)};w={BURST_SECONDS}'
             for limit in (self.requests, self.events, self.bytes)
         )
+        self._pairs: dict[int, tuple[Bucket, Bucket]] = {}
         self._told: dict[int, tuple[float, float, Mapping[str, str]]] = {}
 
     def take_events(self, tenant_id: int, count: int, size: int) -> None:
-        """Let a request for events through. count: 0 while it is not known. Raises RateLimited."""
-        self.events.spend(tenant_id, count)
-        self.bytes.spend(tenant_id, size)
+        """Let a request for events through. count: 0 while it is not known. Raises RateLimited.
+
+        It is called for every event, and looks at the clock only once half of either is spent;
+        after a pause a burst may be half as large again.
+        """
+        events, sizes = self._pairs.get(tenant_id) or self._pair_of(tenant_id)
+        if events.level > self.events.half and sizes.level > self.bytes.half:
+            events.level -= count
+            sizes.level -= size
+        else:
+            self.events.take(tenant_id, count)
+            self.bytes.take(tenant_id, size)
+
+    def _pair_of(self, tenant_id: int) -> tuple[Bucket, Bucket]:
+        """Return a new tenant's buckets for events and bytes, to be found by one look-up."""
+        pair = self._pairs[tenant_id] = (
+            self.events.bucket_of(tenant_id),
+            self.bytes.bucket_of(tenant_id),
+        )
+        return pair
 
     def events_left(self, tenant_id: int) -> Mapping[str, str]:
         """Return the fields that say how many events and bytes are left, to the step below."""
-        events, size = self.events.steps_left(tenant_id), self.bytes.steps_left(tenant_id)
+        of_events, of_sizes = self._pairs[tenant_id]
+        events, sizes = of_events.level // self.events.step, of_sizes.level // self.bytes.step
         told = self._told.get(tenant_id)
-        if told is None or told[0] != events or told[1] != size:
-            left = f"{self.events.field(events)}, {self.bytes.field(size)}"
-            told = self._told[tenant_id] = (events, size, self._fields(left))
+        if told is None or told[0] != events or told[1] != sizes:
+            left = f"{self.events.field(events)}, {self.bytes.field(sizes)}"
+            told = self._told[tenant_id] = (events, sizes, self._fields(left))
         return told[2]
 
     def take_request(self, tenant_id: int) -> dict[str, str]:

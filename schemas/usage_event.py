@@ -163,8 +163,15 @@ def encode_record(
     if additional_data is not None:
         text = f'{text},"additional_report_data":{additional_data}'
     if idempotency_key is not None:
-        text = f'{text},"idempotency_key":{_encode_text(idempotency_key).decode()}'
+        text = f'{text},"idempotency_key":{key_json(idempotency_key)}'
     return f"{text}}}".encode()
+
+
+def key_json(idempotency_key: str) -> str:
+    """Write an idempotency key, which has printable characters and U+001F, as JSON."""
+    if '"' in idempotency_key or "\\" in idempotency_key or not idempotency_key.isprintable():
+        return _encode_text(idempotency_key).decode()
+    return f'"{idempotency_key}"'
 
 
 @lru_cache(maxsize=1 << 16)

@@ -19,6 +19,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from gateway import metrics
+from gateway.ingest.batch_compression import use_own_compressor
 from gateway.ingest.batching import BatchRefused, Lane, ProducerBroken
 from gateway.problems import OutcomeUnknown
 from runtime.logging import get_logger
@@ -61,6 +62,7 @@ class MakeProducer(Protocol):
 
 def producer_maker(bootstrap_servers: str, *, batch_bytes: int) -> MakeProducer:
     """Return how to make a producer: idempotent, every replica asked, zstd."""
+    use_own_compressor()
 
     def make(batch_bytes_max: int | None = None) -> AIOKafkaProducer:
         return AIOKafkaProducer(

@@ -10,6 +10,7 @@ from gateway.ingest.validation import expected
 from gateway.tenant import Tenant
 from schemas.errors import Problem
 from schemas.money import QUANTITY_DIGITS, scaled_to_text
+from schemas.usage_event import key_json
 
 
 def write_answer_to_one(
@@ -36,7 +37,7 @@ def write_answer_to_one(
         f'"quantity":{number_json(parsed)},'
         f'"additional_report_data":{parsed.additional_data or "null"},'
         f'"validations":{parsed.validations or "null"},'
-        f'"idempotency_key":{_json_or_null(parsed.idempotency_key)},'
+        f'"idempotency_key":{_key_json(parsed.idempotency_key)},'
         f'"receipt":{{"topic":{topic_json},{place_json(placed.partition, offset)}}}'
         f"{_warnings_json(warnings)}}}"
     )
@@ -54,8 +55,8 @@ def _ref_json(ref: str | None) -> str:
     return "null" if ref is None else f'"{ref}"'
 
 
-def _json_or_null(text: str | None) -> str:
-    return "null" if text is None else msgspec.json.encode(text).decode()
+def _key_json(key: str | None) -> str:
+    return "null" if key is None else key_json(key)
 
 
 def _warnings_json(warnings: Sequence[Problem]) -> str:

@@ -1,11 +1,20 @@
 """Batches: who shares one, how it ends, and that nobody who leaves takes it along."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from gateway.ingest.batching import NOT_SENT, UNKNOWN, Batch, Lane, Settlement
+from gateway.ingest.batching import (
+    NOT_SENT,
+    UNKNOWN,
+    Batch,
+    Lane,
+    Patience,
+    ProducerBroken,
+    Settlement,
+)
 
 BATCH_BYTES = 1_000
 ZSTD = 4
@@ -101,3 +110,58 @@ async def test_past_its_deadline_a_batch_says_what_is_known(
     assert await batch.settled == outcome
     batch.settle(ACKNOWLEDGED)
     assert batch.settled.result() == outcome, "an acknowledgement that comes later changes nothing"
+
+
+class SilentProducer:
+    """Takes batches and says nothing more of them."""
+
+    def __init__(self) -> None:
+        self.taken = asyncio.Event()
+
+    def create_batch(self) -> BatchBuilder:
+        return builder()
+
+    async def send_batch(self, _batch: object, _topic: str, *, partition: int) -> Any:  # noqa: ANN401
+        self.taken.set()
+        return asyncio.get_running_loop().create_future()
+
+
+async def test_a_producer_that_never_answers_is_given_up() -> None:
+    silent = SilentProducer()
+    waits = Lane("usage", 3, deadline_seconds=0.02, patience_seconds=0.02)
+    running = asyncio.create_task(waits.run(silent))
+    await asyncio.sleep(0)
+    batch, _ = waits.add(b"key", b"value")
+    with pytest.raises(ProducerBroken, match="partition 3: Kafka does not answer"):
+        await running
+    assert batch.settled.result() == UNKNOWN
+    assert waits.is_idle()
+
+
+async def test_a_lane_that_is_cancelled_is_cancelled_and_not_broken() -> None:
+    silent = SilentProducer()
+    waits = lane()
+    running = asyncio.create_task(waits.run(silent))
+    await asyncio.sleep(0)
+    batch, _ = waits.add(b"key", b"value")
+    await silent.taken.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert batch.settled.result() == UNKNOWN
+
+
+async def test_patience_is_with_each_wait_and_not_with_all_together() -> None:
+    patience = Patience(0.05)
+    try:
+        for _ in range(4):
+            patience.begin()
+            await asyncio.sleep(0.02)
+            patience.end()
+        patience.begin()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        assert patience.has_run_out()
+        patience.end()
+    finally:
+        patience.stop()

@@ -60,13 +60,15 @@ def test_a_pause_saves_no_more_than_a_burst() -> None:
 
 def test_what_is_spent_without_the_clock_is_bounded_all_the_same() -> None:
     time = Time()
-    limit = Limit("events", 1, time)
-    limit.spend(1, 1)
+    limits = Limits(
+        requests_per_second=1, events_per_second=1, bytes_per_second=1_000_000, clock=time
+    )
+    limits.take_events(1, 1, 0)
     time.now += 10_000
     for _ in range(BURST_SECONDS * 3 // 2 - 1):
-        limit.spend(1, 1)
+        limits.take_events(1, 1, 0)
     with pytest.raises(RateLimited):
-        limit.spend(1, 1)
+        limits.take_events(1, 1, 0)
 
 
 def test_what_is_charged_later_counts() -> None:

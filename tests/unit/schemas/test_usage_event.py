@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from schemas.usage_event import (
     check_time,
     decode_record,
     encode_record,
+    key_json,
     parse_timestamp,
 )
 
@@ -390,3 +392,9 @@ def test_a_record_has_a_largest_size() -> None:
     assert len(fits) == RECORD_BYTES_MAX > EVENT_BYTES_MAX
     decode_record(fits)
     assert refusal(record(additional_report_data={"a": padding + "x"})) == {"": "event_too_large"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_key_is_written_as_any_json_text(key: str) -> None:
+    assert json.loads(key_json(key)) == key
+    assert key_json(key).encode() == msgspec.json.encode(key)
