@@ -18,16 +18,16 @@ from invoicer.billed import load_billed
 from invoicer.crediting import Draw, draw_credits, redraw_credits
 from invoicer.draft_rows import write_drafts, write_draws
 from invoicer.inputs import InputKey
-from invoicer.numbering import issue_order, number_documents, take_numbers
+from invoicer.numbering import Ready, issue_order, number_documents, ready, take_numbers
 from invoicer.repository import Groups, Issuer, Routed, Running, Standing
+from invoicer.reviewing import hold
 from invoicer.waiting import add_waiting, assign_waiting, drop_stranded, drop_waiting, split_waiting
 from runtime.clock import Clock
 from runtime.crashpoints import crashpoint
 from runtime.postgres import Connection
-from schemas.document import DocumentState
 from schemas.document_number import series_of
 from schemas.errors import Conflict
-from schemas.lifecycle import REDRAWN, Cause, check_transition
+from schemas.lifecycle import REDRAWN
 
 
 class Outcome(NamedTuple):
@@ -105,7 +105,7 @@ class Batch:
         ]
         if more:
             standing = {**standing, **await repository.load_standing(connection, more)}
-        assemblies = await _draw(connection, issuer, [*drawn, *more], standing)
+        assemblies = await draw(connection, issuer, [*drawn, *more], standing)
         await self.issue(assemblies, standing)
         adjustments = await adjust(connection, issuer, own, self._clock)
         await self.issue(adjustments, {})
@@ -150,7 +150,7 @@ def _is_drawn(standing: Standing | None) -> bool:
     return standing is None or standing.state in REDRAWN
 
 
-async def _draw(
+async def draw(
     connection: Connection,
     issuer: Issuer,
     documents: Sequence[DocumentKey],
@@ -231,25 +231,30 @@ async def _issue(
     clock: Clock,
 ) -> int:
     """Issue the drafts that are complete; return how many."""
-    ready = sorted((a for a in assemblies if _is_ready(a, standing)), key=issue_order)
-    if not ready:
+    complete = await hold(connection, issuer.tenant_id, assemblies, standing, clock)
+    return await issue_ready(connection, issuer, [ready(one) for one in complete], clock)
+
+
+async def issue_ready(
+    connection: Connection,
+    issuer: Issuer,
+    documents: Sequence[Ready],
+    clock: Clock,
+    prefix: str = "",
+) -> int:
+    """Issue drafts of one series, whatever they wait for; return how many.
+
+    Their contracts are locked. prefix: of a series beside the entity's own.
+    """
+    if not documents:
         return 0
-    keys = [assembly.key for assembly in ready]
+    ordered = sorted(documents, key=issue_order)
+    keys = [document.key for document in ordered]
     standings = await repository.load_contract_standings(connection, keys)
-    series = series_of(issuer.number_format, keys[0].issue_date)
-    first = await take_numbers(connection, issuer.tenant_id, issuer.entity_id, series, len(ready))
-    issues = number_documents(ready, first, issuer.number_format, standings)
+    series = prefix + series_of(issuer.number_format, keys[0].issue_date)
+    first = await take_numbers(connection, issuer.tenant_id, issuer.entity_id, series, len(ordered))
+    issues = number_documents(ordered, first, prefix + issuer.number_format, standings)
     # Read while the series is locked, so that times follow numbers.
     await repository.issue_documents(connection, issuer.tenant_id, series, issues, clock())
-    await drop_waiting(connection, ready)
+    await drop_waiting(connection, keys)
     return len(issues)
-
-
-def _is_ready(assembly: Assembly, standing: Mapping[UUID, Standing]) -> bool:
-    """Tell whether a draft may be issued now; one under review waits for a person."""
-    known = standing.get(assembly.key.document_ref)
-    state = DocumentState.DRAFT if known is None else known.state
-    if not assembly.is_complete or state is DocumentState.UNDER_REVIEW:
-        return False
-    check_transition(state, DocumentState.ISSUED, Cause.INVOICER)
-    return True

@@ -151,7 +151,7 @@ class MailWorker(OutboxLoop):
             kind: await connection.fetchval(queries.find_file, *row.place, kind)
             for kind in ("HTML", "PDF")
         }
-        return build_mail(documents[row.document_ref], files, self._sender)
+        return build_mail(documents[row.document_ref], files, self._sender, row.copy)
 
     async def _put_off(self, connection: Connection, row: Work, error: Exception) -> None:
         is_final = is_meant_for_good(error) or row.attempts + 1 >= self._attempts_max

@@ -42,3 +42,11 @@ MAIL_FAILURES = Counter(
     ["kind"],
 )
 MAILS_REFUSED = Gauge("invoicer_mails_refused", "Mails set aside, waiting for a person.")
+REQUESTS = Counter(
+    "invoicer_document_requests_total",
+    "What people wanted done with documents, by what became of it.",
+    ["action", "outcome"],
+)
+REQUEST_AGE_SECONDS = Gauge(
+    "invoicer_document_request_age_seconds", "Age of the oldest request that nobody has done yet."
+)

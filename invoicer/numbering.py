@@ -10,12 +10,22 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from invoicer.assembly import Assembly, due_date
+from invoicer.assembly import Assembly, DocumentKey, due_date
 from runtime.postgres import Connection, Queries
 from schemas.document_number import format_number
 from schemas.money import decimal_to_scaled, scaled_to_decimal
 
 queries: Final = Queries.beside(__file__)
+
+
+class Ready(NamedTuple):
+    """A draft that is to be issued. total: minor."""
+
+    key: DocumentKey
+    currency: str
+    currency_digits: int
+    total: int
+    net_terms: str
 
 
 class Issue(NamedTuple):
@@ -52,13 +62,21 @@ async def take_numbers(
     return first
 
 
-def issue_order(assembly: Assembly) -> tuple[date, UUID, int]:
+def ready(assembly: Assembly) -> Ready:
+    """Return what numbers are given by."""
+    draft = assembly.draft
+    return Ready(
+        assembly.key, draft.currency, draft.currency_digits, draft.total, assembly.net_terms
+    )
+
+
+def issue_order(document: Ready) -> tuple[date, UUID, int]:
     """Sort key: documents issued together are numbered by date, contract by contract."""
-    return assembly.key.issue_date, assembly.key.contract_ref, assembly.key.document_group
+    return document.key.issue_date, document.key.contract_ref, document.key.document_group
 
 
 def number_documents(
-    ordered: Sequence[Assembly],
+    ordered: Sequence[Ready],
     first_number: int,
     number_format: str,
     standings: Mapping[tuple[UUID, str], ContractStanding],
@@ -73,13 +91,13 @@ def number_documents(
         numbers[contract_ref] = max(standing.number, numbers.get(contract_ref, 0))
     totals = dict(standings)
     issues = []
-    for number, assembly in enumerate(ordered, first_number):
-        key, draft = assembly.key, assembly.draft
-        place = (key.contract_ref, draft.currency)
+    for number, document in enumerate(ordered, first_number):
+        key = document.key
+        place = (key.contract_ref, document.currency)
         numbers[key.contract_ref] = serial = numbers.get(key.contract_ref, 0) + 1
         before = totals.get(place, _NOTHING).total
-        minor = decimal_to_scaled(before, draft.currency_digits) + draft.total
-        total = scaled_to_decimal(minor, draft.currency_digits)
+        minor = decimal_to_scaled(before, document.currency_digits) + document.total
+        total = scaled_to_decimal(minor, document.currency_digits)
         totals[place] = ContractStanding(serial, total)
         issues.append(
             Issue(
@@ -89,7 +107,7 @@ def number_documents(
                 document_number=format_number(number_format, number, key.issue_date),
                 number_in_contract=serial,
                 total_in_contract=total,
-                due_date=due_date(key.issue_date, assembly.net_terms),
+                due_date=due_date(key.issue_date, document.net_terms),
             )
         )
     return issues

@@ -20,12 +20,13 @@ ERROR_LENGTH_MAX: Final = 2_000
 
 
 class Work(NamedTuple):
-    """One claimed row of the outbox. attempts: those that failed so far."""
+    """One claimed row of the outbox. attempts: those that failed so far. copy: as in its table."""
 
     shard_key: int
     outbox_id: int
     document_ref: UUID
     attempts: int
+    copy: int = 0
 
     @property
     def place(self) -> tuple[int, UUID]:

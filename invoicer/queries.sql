@@ -358,9 +358,15 @@ ORDER BY w.shard_key, w.document_ref
 LIMIT $4;
 
 -- name: load_contract_totals
--- Where each contract stands: its last number, and the money of its documents by currency.
+-- Where each contract stands: its last number, and the money of its documents by currency, less
+-- what was voided since that one was issued.
 SELECT DISTINCT ON (d.contract_ref, d.currency)
-    d.contract_ref, d.currency, d.number_in_contract, d.total_in_contract
+    d.contract_ref, d.currency, d.number_in_contract,
+    d.total_in_contract - coalesce((
+        SELECT sum(v.total) FROM document_void v
+        WHERE v.shard_key = d.shard_key AND v.contract_ref = d.contract_ref
+          AND v.currency = d.currency AND v.after_number = d.number_in_contract
+    ), 0) AS total_in_contract
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
 JOIN document d ON d.shard_key = k.shard_key AND d.contract_ref = k.contract_ref
 WHERE d.number_in_contract IS NOT NULL
@@ -419,7 +425,7 @@ SELECT count(*) FROM parked_input;
 
 -- name: claim_outbox
 -- Work that is due; another process passes over what this one holds.
-SELECT shard_key, outbox_id, document_ref, attempts
+SELECT shard_key, outbox_id, document_ref, attempts, copy
 FROM invoicer_outbox
 WHERE due_at <= now() AND kind = $2
 ORDER BY due_at, outbox_id
@@ -460,8 +466,8 @@ SELECT document_ref, accounting_event_type, document_number, number_in_contract,
     net_terms, issue_date, due_date, period_start, period_end, sub_total,
     total_discount, total_tax, credits_amount, total, parties, (
         SELECT string_agg(other.document_number, ', ') FROM document other
-        WHERE other.shard_key = document.shard_key AND document.kind = 'ADJUSTMENT'
-          AND CASE WHEN document.event_ref IS NULL
+        WHERE other.shard_key = document.shard_key AND document.kind IN ('ADJUSTMENT', 'CREDIT')
+          AND CASE WHEN document.event_ref IS NULL OR document.kind = 'CREDIT'
               THEN other.document_ref = document.parent_document_ref
               ELSE other.event_ref = document.event_ref AND other.kind = 'EVENT'
               AND other.contract_ref = document.contract_ref
@@ -491,13 +497,21 @@ ORDER BY p.document_ref, p.position;
 
 -- name: load_issued_adjustments
 -- What documents correct of earlier ones along with what they bill.
-SELECT a.document_ref, coalesce(r.document_number, '') AS corrects, a.total_tax
+SELECT d.document_ref, coalesce(r.document_number, '') AS corrects, d.total_tax, r.issue_date,
+    r.document_ref AS root
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+    AND d.kind = 'CREDIT'
+JOIN document r ON r.shard_key = d.shard_key AND r.document_ref = d.parent_document_ref
+UNION ALL
+SELECT a.document_ref, coalesce(r.document_number, '') AS corrects, a.total_tax, r.issue_date,
+    r.document_ref
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_adjustment a ON a.shard_key = k.shard_key AND a.document_ref = k.document_ref
 JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
     AND d.kind <> 'EVENT'
 LEFT JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
-ORDER BY a.document_ref, r.issue_date, r.document_ref;
+ORDER BY document_ref, issue_date, root;
 
 -- name: load_issued_lines
 SELECT l.document_ref, l.product_position, l.item, l.quantity, l.event_count, l.amount,
@@ -668,3 +682,23 @@ WHERE d.shard_key = $1 AND d.document_ref = ANY ($2::uuid[]) AND d.number IS NOT
         AND c.cut_number = i.cut_number
     WHERE i.shard_key = d.shard_key AND i.document_ref = d.document_ref
       AND i.trigger = 'PERIOD_CUT');
+
+-- name: find_review
+SELECT review_documents FROM tenant_setting WHERE tenant_id = $1;
+
+-- name: hold_documents
+UPDATE document d SET state = 'UNDER_REVIEW'
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE d.shard_key = k.shard_key AND d.document_ref = k.document_ref;
+
+-- name: note_held
+-- One that was rejected and comes back is held anew.
+INSERT INTO document_review (tenant_id, shard_key, document_ref, held_at)
+SELECT $1, k.shard_key, k.document_ref, $4
+FROM unnest($2::integer[], $3::uuid[]) AS k (shard_key, document_ref)
+ON CONFLICT (shard_key, document_ref) DO UPDATE SET held_at = excluded.held_at;
+
+-- name: note_redrawn
+UPDATE document_review r SET redraws = redraws + 1, redrawn_at = $3
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE r.shard_key = k.shard_key AND r.document_ref = k.document_ref;

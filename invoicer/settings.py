@@ -26,6 +26,8 @@ class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown
     render_threads: Annotated[int, Meta(ge=1, le=64)] = 2
     #: How long the outbox rests when nothing is due and nothing was issued here.
     outbox_poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
+    #: How often it is looked for what people want done with documents.
+    request_poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 0.2
     #: The mail server: smtp://[user:password@]host[:port], smtps:// for TLS from the start; without
     #: it nothing is mailed. smtp:// goes over to TLS where the server offers it, and must where a
     #: password is given.

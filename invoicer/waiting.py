@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from invoicer.assembly import Assembly, DocumentKey, ProductTerms
+from invoicer.assembly import DocumentKey, ProductTerms
 from invoicer.repository import (
     Groups,
     Issuer,
@@ -112,10 +112,9 @@ async def assign_waiting(
     return by_ref
 
 
-async def drop_waiting(connection: Connection, issued: Sequence[Assembly]) -> None:
+async def drop_waiting(connection: Connection, issued: Sequence[DocumentKey]) -> None:
     """Forget what waited for documents that are issued now."""
-    keys = document_columns([assembly.key for assembly in issued])
-    await connection.execute(queries.drop_waiting, *keys)
+    await connection.execute(queries.drop_waiting, *document_columns(issued))
 
 
 async def drop_stranded(connection: Connection, documents: Sequence[DocumentKey]) -> set[UUID]:

@@ -34,6 +34,7 @@ class DocumentKind(StrEnum):
     PERIOD = "PERIOD"  # a contract's periods that fall due at one issue instant
     EVENT = "EVENT"  # one event, billed upon usage, under its period's document
     ADJUSTMENT = "ADJUSTMENT"  # the difference to what was issued before
+    CREDIT = "CREDIT"  # what a person takes off an issued document
 
 
 class AccountingEventType(StrEnum):

@@ -56,6 +56,20 @@ def adjustment_ref(document_ref: UUID, number: int) -> UUID:
     )
 
 
+def credit_ref(document_ref: UUID, number: int) -> UUID:
+    """Return the ref of a document's credit, the first one being number 1; it lives there too."""
+    ref = document_ref.int
+    return derived_ref(
+        "document",
+        month_of(ref),
+        shard_key_of(ref),
+        tenant_bits_of(ref),
+        str(document_ref),
+        DocumentKind.CREDIT,
+        number,
+    )
+
+
 def event_document_ref(event_ref: int, contract_ref: UUID, document_group: int) -> int:
     """Return the ref of an event's own document, billed upon usage under a contract's group.
 

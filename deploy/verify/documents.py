@@ -130,7 +130,10 @@ async def check_totals(scope: Scope, finding: Finding) -> None:
             products.append(row)
         if products:
             _check_document(finding, products)
-    broken = (queries.adjustments_broken, queries.waiting_broken, queries.contracts_broken)
+    broken = (
+        *(queries.adjustments_broken, queries.waiting_broken, queries.contracts_broken),
+        *(queries.voids_broken, queries.credits_broken),
+    )
     for statement in broken:
         async for row in scope.rows(statement, scope.tenant_id):
             finding.broken(row["witness"])
@@ -258,7 +261,7 @@ CHECKS: Final = (
     ),
     Check(
         name="documents",
-        sentence="every document adds up: lines, minimum fees, discounts, taxes, contract",
+        sentence="documents add up: lines, minimum fees, discounts, taxes, voids and credits too",
         unit="documents",
         run=check_totals,
     ),

@@ -537,7 +537,7 @@ SELECT count(*) FROM waiting_adjustment WHERE $1::integer IS NULL OR tenant_id =
 
 -- name: contracts_broken
 -- The documents of a contract are counted 1, 2, … in the order of issue, and each states what
--- they come to up to itself, in its own currency.
+-- they come to up to itself, in its own currency, less what had been voided before.
 SELECT format('document %s is number %s of its contract after %s, and states %s where the '
               'contract''s documents come to %s', document_number, number_in_contract, previous,
               total_in_contract, running) AS witness
@@ -546,13 +546,62 @@ FROM (
            lag(number_in_contract, 1, 0) OVER own AS previous,
            lag(issued_at) OVER own AS previous_issued_at,
            sum(total) OVER (PARTITION BY shard_key, contract_ref, currency
-                            ORDER BY number_in_contract) AS running
+                            ORDER BY number_in_contract) - coalesce((
+               SELECT sum(gone.total) FROM document_void gone
+               WHERE (gone.shard_key, gone.contract_ref, gone.currency)
+                   = (document.shard_key, document.contract_ref, document.currency)
+                 AND gone.after_number < document.number_in_contract), 0) AS running
     FROM document
     WHERE number IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1)
     WINDOW own AS (PARTITION BY shard_key, contract_ref ORDER BY number_in_contract)
 ) AS ordered
 WHERE number_in_contract IS DISTINCT FROM previous + 1 OR issued_at < previous_issued_at
    OR total_in_contract IS DISTINCT FROM running;
+
+-- name: voids_broken
+-- A void is noted once, with the document's own figures, behind it; and nothing that corrects it
+-- counts.
+SELECT format('document %s is %s, and noted as voided: %s', coalesce(document_number,
+           document.document_ref::text), state, gone.document_ref IS NOT NULL) AS witness
+FROM document FULL JOIN document_void gone USING (shard_key, document_ref)
+WHERE ($1::integer IS NULL OR coalesce(document.tenant_id, gone.tenant_id) = $1)
+  AND (coalesce(state = 'VOID', false) <> (gone.document_ref IS NOT NULL)
+       OR (state = 'VOID' AND ((gone.total, gone.currency, gone.contract_ref, gone.tenant_id)
+               IS DISTINCT FROM (document.total, document.currency, document.contract_ref,
+                                 document.tenant_id)
+           OR gone.after_number < number_in_contract OR gone.voided_at < issued_at
+           OR credits_amount <> 0)))
+UNION ALL
+SELECT format('document %s is VOID, and %s, which corrects it, is not', gone.document_number,
+              own.document_number)
+FROM document gone
+JOIN document own ON (own.shard_key, own.parent_document_ref)
+    = (gone.shard_key, gone.document_ref)
+WHERE gone.state = 'VOID' AND own.kind = 'CREDIT' AND own.state <> 'VOID'
+  AND ($1::integer IS NULL OR gone.tenant_id = $1);
+
+-- name: credits_broken
+-- What people took off a document is below zero, adds up, and is never more than it asks for.
+SELECT format('credit %s takes %s off document %s, which asks for %s', own.document_number,
+              own.total, coalesce(of.document_number, 'none'), of.total) AS witness
+FROM document own
+LEFT JOIN document of ON (of.shard_key, of.document_ref, of.tenant_id, of.contract_ref, of.currency)
+    = (own.shard_key, own.parent_document_ref, own.tenant_id, own.contract_ref, own.currency)
+    AND of.number IS NOT NULL AND of.kind <> 'CREDIT'
+LEFT JOIN LATERAL (
+    SELECT sum(least(taken.total, 0)) AS total,
+           sum(taken.total_tax) FILTER (WHERE taken.kind = 'CREDIT') AS total_tax
+    FROM document taken
+    WHERE (taken.shard_key, taken.parent_document_ref) = (own.shard_key, own.parent_document_ref)
+      AND taken.kind IN ('ADJUSTMENT', 'CREDIT') AND taken.state <> 'VOID'
+      AND taken.number_in_contract <= own.number_in_contract
+) AS all_of ON true
+WHERE own.kind = 'CREDIT' AND ($1::integer IS NULL OR own.tenant_id = $1)
+  AND (of.total IS NULL OR own.number IS NULL OR own.total >= 0 OR own.total_tax > 0
+       OR own.sub_total > 0 OR own.total_discount <> 0 OR own.credits_amount <> 0
+       OR own.accounting_event_type <> 'CREDIT' OR own.series NOT LIKE 'CR-%'
+       OR (own.state <> 'VOID' AND (of.total + all_of.total < 0
+                                    OR of.total_tax + all_of.total_tax < 0)));
 
 -- name: issued_counted
 SELECT count(*) FROM document

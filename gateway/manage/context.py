@@ -58,13 +58,14 @@ def routes_of(
     media: tuple[str, ...] = ("application/json",),
     body: type | None = None,
     streams: tuple[str, ...] = (),
+    keeps_key: bool = False,
 ) -> list[web.RouteDef]:
     """Route a path, with and without a slash at its end, to a handler for callers with a scope.
 
     scope: None for whoever is logged in. The rest is for the API's description: what reads the
     body, or the type of it, what reads the query, and the status and the form of the answer when
     all is well. streams: the forms of a body that the handler reads itself as it comes; it keeps
-    the Idempotency-Key by itself, too.
+    the Idempotency-Key by itself, too. keeps_key: the handler does so though it reads no stream.
     """
 
     @wraps(handler)
@@ -76,7 +77,8 @@ def routes_of(
         if claims.is_session and method in SAFE_VERBS and str(scope).endswith(":write"):
             detail = "this changes something: send it with a token, or with a verb that says so"
             raise NotAllowed("session_not_enough", detail)
-        is_repeatable = method == "POST" and KEY_HEADER in request.headers and not streams
+        has_key = method == "POST" and KEY_HEADER in request.headers
+        is_repeatable = has_key and not (streams or keeps_key)
         answer = await (_handle_once(request, handler) if is_repeatable else handler(request))
         if CHANGED in request:
             await request.app[routes.INGEST].reference.hear_of_own_change()

@@ -22,6 +22,7 @@ from gateway.manage.context import (
     routes_of,
     transaction,
 )
+from gateway.manage.document_marks import NO_MARKS, load_marks
 from gateway.manage.drafts import Found, find_draft, line_row, product_row
 from gateway.manage.event_drafts import bills_events, find_event_draft
 from gateway.manage.line_items import cell_ref
@@ -146,7 +147,7 @@ def _refs(value: object) -> list[UUID]:
 async def document_answers(
     connection: Connection, tenant_id: int, documents: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Show documents with all that is in them, read with three more statements for all."""
+    """Show documents with all that is in them, read with a few more statements for all."""
     refs = [row["document_ref"] for row in documents]
     places = list({row["shard_key"] for row in documents})
     products = await connection.fetch(queries.list_document_products, tenant_id, places, refs)
@@ -154,6 +155,7 @@ async def document_answers(
     relations: dict[UUID, list[Row]] = {ref: [] for ref in refs}
     for row in await connection.fetch(queries.list_document_adjustments, tenant_id, places, refs):
         relations[row["document_ref"]].append(row)
+    marks = await load_marks(connection, tenant_id, places, refs)
     items: dict[tuple[UUID, int], list[Any]] = {}
     for line in lines:
         place = (line["document_ref"], line["product_position"])
@@ -164,6 +166,7 @@ async def document_answers(
         by_document[row["document_ref"]].append(shown)
     return [
         _document_answer(row, by_document[row["document_ref"]], relations[row["document_ref"]])
+        | marks.get(row["document_ref"], {})
         for row in documents
     ]
 
@@ -193,6 +196,7 @@ def _document_answer(
         "adjustments": [_adjustment(one) for one in relations if one["relation"] == "OTHER"],
         "adjusted_by": [_adjustment(one) for one in relations if one["relation"] == "ITSELF"],
         "adjustment_waits": any(one["relation"] == "WAITING" for one in relations),
+        **NO_MARKS,
         "contract": {
             "contract_ref": row["contract_ref"],
             "contract_number": row["contract_number"],

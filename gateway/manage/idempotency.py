@@ -34,6 +34,15 @@ queries: Final = Queries.beside(__file__, "idempotency.sql")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def read_key(request: web.Request) -> str:
+    """Return the key of a request that has one. Raises InvalidInput."""
+    key = request.headers[KEY_HEADER]
+    if not _is_key(key):
+        detail = f"the header {KEY_HEADER} must have 1 to 255 printable characters"
+        raise InvalidInput("idempotency_key_malformed", detail)
+    return key
+
+
 async def answer_once(
     connection: Connection, tenant_id: int, request: web.Request, body: bytes, handler: Handler
 ) -> web.StreamResponse:
@@ -43,10 +52,7 @@ async def answer_once(
     Raises Conflict while the same request is under way, InvalidInput when the key was used for
     another one.
     """
-    key = request.headers[KEY_HEADER]
-    if not _is_key(key):
-        detail = f"the header {KEY_HEADER} must have 1 to 255 printable characters"
-        raise InvalidInput("idempotency_key_malformed", detail)
+    key = read_key(request)
     if not await connection.fetchval(queries.lock_key, tenant_id, key):
         detail = "a request with this Idempotency-Key is under way"
         raise Conflict("idempotency_key_in_use", detail)

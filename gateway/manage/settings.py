@@ -29,7 +29,7 @@ class Settings(Struct, frozen=True):
     age_days_max: how old an event may be when it comes, None for any age. grace_seconds: how long
     after its end a period closes by itself, None for the raters' own. closing_waits: not while the
     customer has dead letters or amendments that nobody has settled. late_usage: where what changes
-    of an issued document goes.
+    of an issued document goes. review_documents: those of periods wait for a person's approval.
     """
 
     refuses_unknown_fields: bool
@@ -37,6 +37,7 @@ class Settings(Struct, frozen=True):
     grace_seconds: int | None
     closing_waits: bool
     late_usage: str
+    review_documents: bool
 
 
 def read_settings(fields: Fields) -> Settings:
@@ -48,6 +49,7 @@ def read_settings(fields: Fields) -> Settings:
         grace_seconds=fields.optional(values.whole(0, GRACE_SECONDS_MAX), "closing_grace_seconds"),
         closing_waits=fields.optional(values.flag, "closing_waits_for_unsettled") or False,
         late_usage=fields.optional(values.choice(*LATE_USAGE), "late_usage") or LATE_USAGE[0],
+        review_documents=fields.optional(values.flag, "review_documents") or False,
     )
 
 
@@ -84,6 +86,7 @@ def _answer(row: asyncpg.Record | None) -> dict[str, Any]:
         "closing_grace_seconds": None if row is None else row["closing_grace_seconds"],
         "closing_waits_for_unsettled": row is not None and row["closing_waits"],
         "late_usage": LATE_USAGE[0] if row is None else row["late_usage"],
+        "review_documents": row is not None and row["review_documents"],
         "updated_at": None if row is None else row["updated_at"],
     }
 

@@ -24,11 +24,14 @@ class NoAddress(Exception):
     """The customer has no address that a mail could go to; the message says what there is."""
 
 
-def build_mail(document: IssuedDocument, files: dict[str, bytes], sender: str) -> EmailMessage:
+def build_mail(
+    document: IssuedDocument, files: dict[str, bytes], sender: str, copy: int = 0
+) -> EmailMessage:
     """Return the mail of a document.
 
     files: its HTML and PDF. sender: the address that mails are from. The Message-ID follows from
-    the document, so a mail that goes out twice is one to whoever looks. Raises NoAddress.
+    the document, so a mail that goes out twice is one to whoever looks; one that was asked for
+    again, the copy's number above 0, is another. Raises NoAddress.
     """
     title = _TITLES[document.accounting_event_type]
     entity: dict[str, Any] = document.parties.get("entity", {})
@@ -39,7 +42,8 @@ def build_mail(document: IssuedDocument, files: dict[str, bytes], sender: str) -
     if (answers := _addresses(entity.get("email"))) and answers[0].addr_spec != sender:
         mail["Reply-To"] = answers[0]
     mail["Subject"] = f"{title} {_one_line(document.document_number)} of {issuer}"
-    mail["Message-ID"] = f"<{document.document_ref}@{sender.rpartition('@')[2]}>"
+    which = f"{document.document_ref}.{copy}" if copy else document.document_ref
+    mail["Message-ID"] = f"<{which}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content("\n".join(_text(document, title)) + "\n")
     mail.add_alternative(files["HTML"].decode(), subtype="html")

@@ -43,6 +43,7 @@ CREATE TABLE tenant_setting (
     closing_waits boolean NOT NULL DEFAULT false,
     late_usage text NOT NULL DEFAULT 'OWN_DOCUMENT'
     CHECK (late_usage IN ('OWN_DOCUMENT', 'NEXT_DOCUMENT')),
+    review_documents boolean NOT NULL DEFAULT false,
     reference_version bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -51,7 +52,8 @@ COMMENT ON TABLE tenant_setting IS
 how old an event may be when it comes, null for any age. closing_grace_seconds: how long after its
 end a period closes by itself, null for the rater''s own; closing_waits: not while the customer has
 dead letters or amendments that nobody has settled. late_usage: where what changes of an issued
-document goes: to a document of its own, or onto the contract''s next one.';
+document goes: to a document of its own, or onto the contract''s next one. review_documents: those
+of periods are held until a person approves them.';
 CREATE TRIGGER tenant_setting_version BEFORE INSERT OR UPDATE ON tenant_setting
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
 
@@ -1292,7 +1294,7 @@ CREATE TABLE document (
     contract_ref uuid NOT NULL,
     entity_id integer NOT NULL,
     document_group smallint NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('PERIOD', 'EVENT', 'ADJUSTMENT')),
+    kind text NOT NULL CHECK (kind IN ('PERIOD', 'EVENT', 'ADJUSTMENT', 'CREDIT')),
     parent_document_ref uuid CHECK ((parent_document_ref IS NULL) = (kind = 'PERIOD')),
     event_ref uuid CHECK (kind <> 'EVENT' OR event_ref IS NOT NULL),
     event_due_id bigint CHECK ((event_due_id IS NULL) = (event_ref IS NULL)),
@@ -1334,12 +1336,82 @@ the customer, the entity and the billing details as they were when it was drafte
 document never follows later changes. An ADJUSTMENT is the difference between its parent as it would
 be drawn at later cuts and all that was issued for it before; or, with an event_ref, what an
 amendment of that event has changed. event_ref, event_due_id: the event that it bills, and the row of
-event_due.';
+event_due. A CREDIT takes off its parent what a person said.';
 CREATE INDEX document_event ON document (shard_key, event_ref) WHERE event_ref IS NOT NULL;
 CREATE INDEX document_parent ON document (shard_key, parent_document_ref)
 WHERE parent_document_ref IS NOT NULL;
 CREATE INDEX document_listing ON document (tenant_id, issue_date, document_ref);
 CREATE INDEX document_number ON document (tenant_id, entity_id, series, number);
+CREATE INDEX document_review_queue ON document (tenant_id, issue_date, document_ref)
+WHERE state = 'UNDER_REVIEW';
+
+CREATE TABLE document_review (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    held_at timestamptz NOT NULL,
+    redraws integer NOT NULL DEFAULT 0,
+    redrawn_at timestamptz,
+    rejected_at timestamptz,
+    rejected_by text,
+    reason text,
+    approved_at timestamptz,
+    approved_by text,
+    PRIMARY KEY (shard_key, document_ref),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_review IS
+'Writer: invoicer. A document that was held for a person. redraws: how often it has changed since,
+as usage came late. rejected_at to reason: of a draft that was sent back.';
+
+CREATE TABLE document_void (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    currency text NOT NULL,
+    after_number integer NOT NULL,
+    total numeric NOT NULL,
+    reason text NOT NULL,
+    voided_by text NOT NULL,
+    voided_at timestamptz NOT NULL,
+    PRIMARY KEY (shard_key, document_ref),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_void IS
+'Writer: invoicer. A document that counts for nothing any more. after_number: the last one of its
+contract and currency that was issued by then; total_in_contract of later ones leaves its total out.';
+CREATE INDEX document_void_contract
+ON document_void (shard_key, contract_ref, currency, after_number);
+
+CREATE TABLE document_request (
+    shard_key integer NOT NULL,
+    request_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    document_ref uuid NOT NULL,
+    action text NOT NULL
+    CHECK (action IN ('APPROVE', 'REJECT', 'REVIEW', 'VOID', 'SEND', 'CREDIT')),
+    details jsonb NOT NULL,
+    made_by text NOT NULL,
+    idempotency_key text,
+    fingerprint bytea NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    outcome text CHECK (outcome IN ('DONE', 'REFUSED')),
+    outcome_at timestamptz,
+    code text,
+    detail text,
+    result_ref uuid,
+    CHECK ((outcome IS NULL) = (outcome_at IS NULL)),
+    PRIMARY KEY (shard_key, request_ref),
+    UNIQUE (tenant_id, idempotency_key)
+);
+COMMENT ON TABLE document_request IS
+'Writer: gateway; what has become of it is the invoicer''s. What a person wants done with a document:
+the invoicer alone changes documents, one request in one transaction. result_ref: the document that
+answers it. A refused one gives its key back.';
+CREATE INDEX document_request_open ON document_request (requested_at, request_ref)
+WHERE outcome IS NULL;
+CREATE INDEX document_request_document ON document_request (shard_key, document_ref);
 
 CREATE TABLE document_product (
     shard_key integer NOT NULL,
@@ -1668,6 +1740,7 @@ CREATE TABLE invoicer_outbox (
     tenant_id integer NOT NULL,
     document_ref uuid NOT NULL,
     kind text NOT NULL CHECK (kind IN ('RENDER', 'MAIL')),
+    copy integer NOT NULL DEFAULT 0,
     attempts integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL DEFAULT now(),
@@ -1677,7 +1750,8 @@ CREATE TABLE invoicer_outbox (
 COMMENT ON TABLE invoicer_outbox IS
 'Writer: invoicer. What is left to do for an issued document, written in the transaction that
 issued it; a row is deleted when it is done. What is refused for good has no further due_at, until
-a person sets one (meterline admin mail).';
+a person sets one (meterline admin mail). copy: 0 for the first mail, then the times it was asked
+for again.';
 CREATE INDEX invoicer_outbox_due ON invoicer_outbox (due_at, outbox_id);
 
 CREATE TABLE document_file (
@@ -1734,7 +1808,7 @@ GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer
 TO meterline_tenant;
 GRANT INSERT, DELETE ON idempotent_answer, upload_rejection, meter_feed TO meterline_tenant;
 GRANT INSERT, UPDATE ON upload, alert TO meterline_tenant;
-GRANT INSERT ON audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
+GRANT INSERT ON document_request, audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
 GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;
 GRANT UPDATE (reference_version) ON rater_partition TO meterline_tenant;
 GRANT INSERT, DELETE ON login_block TO meterline_tenant;

@@ -59,9 +59,15 @@ async def write_event(client: Client, shop: Shop) -> str:
 
 
 async def write_document(
-    client: Client, shop: Shop, contract_ref: str, *, number: int = 1, issue_date: date
+    client: Client,
+    shop: Shop,
+    contract_ref: str,
+    *,
+    number: int = 1,
+    issue_date: date,
+    is_held: bool = False,
 ) -> Paper:
-    """Write a document of one product and two lines, and issue it."""
+    """Write a document of one product and two lines, and issue it, or hold it for review."""
     contract = UUID(contract_ref)
     place = shard_key_of(contract.int)
     ref = derived_ref("document", 300, place, 0, contract_ref, number)
@@ -70,7 +76,10 @@ async def write_document(
         async with connection.transaction():
             await _write_draft(connection, contract, ref, issue_date)
             await _write_lines(connection, shop, ref)
-            await _issue(connection, ref, number, issue_date)
+            if is_held:
+                await _hold(connection, ref)
+            else:
+                await _issue(connection, ref, number, issue_date)
     finally:
         await connection.close()
     return Paper(str(ref), contract_ref)
@@ -143,6 +152,17 @@ async def _write_lines(connection: asyncpg.Connection, shop: Shop, ref: UUID) ->
             Decimal(amount),
             count,
         )
+
+
+async def _hold(connection: asyncpg.Connection, ref: UUID) -> None:
+    await connection.execute(
+        "UPDATE document SET state = 'UNDER_REVIEW' WHERE document_ref = $1", ref
+    )
+    await connection.execute(
+        "INSERT INTO document_review (shard_key, document_ref, tenant_id, held_at) "
+        "SELECT shard_key, document_ref, tenant_id, now() FROM document WHERE document_ref = $1",
+        ref,
+    )
 
 
 async def _issue(connection: asyncpg.Connection, ref: UUID, number: int, issue_date: date) -> None:

@@ -9,7 +9,11 @@ from tests.integration.manage.papers import TIERS, write_document, write_file
 from tests.integration.manage.shop import contract_body, make_shop
 
 FEBRUARY = date(2023, 2, 1)
-UNCORRECTED = {"adjustments": [], "adjusted_by": [], "adjustment_waits": False}
+UNCORRECTED = {"adjustments": [], "adjusted_by": [], "adjustment_waits": False} | {
+    "review": None,
+    "voided": None,
+    "credited_by": [],
+}
 NOWHERE = "00000000-0000-4000-8000-00000000dead"
 
 

@@ -96,6 +96,11 @@ FORMATS = {
 LINES = {("GET", "/api/invoices/{invoice_ref}/usage.csv")}
 #: Tested in test_settings.py.
 SETTINGS = {("GET", "/api/settings"), ("PUT", "/api/settings")}
+#: Tested in test_document_requests.py.
+DEEDS = {
+    ("POST", f"/api/invoices/{{invoice_ref}}/{deed}")
+    for deed in ("approve", "reject", "review", "void", "send", "credit")
+}
 #: Asks of what it is told alone.
 COMPUTED = {("POST", "/api/pricings/simulate")}
 LATER = {
@@ -138,7 +143,7 @@ async def refs_of(client: Client) -> dict[str, str]:
 def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
-    elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER
+    elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER | DEEDS
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 

@@ -14,6 +14,7 @@ DEFAULTS = {
     "closing_grace_seconds": None,
     "closing_waits_for_unsettled": False,
     "late_usage": "OWN_DOCUMENT",
+    "review_documents": False,
 }
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from invoicer.assembly import Assembly, DocumentKey
-from invoicer.numbering import ContractStanding, issue_order, number_documents
+from invoicer.numbering import ContractStanding, Ready, issue_order, number_documents, ready
 from schemas.drafting import ProductInput, draft_document
 from tests.issued_documents import line, product
 
@@ -14,9 +14,9 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 
 def assembly(
     contract: UUID, price: str, currency: str = "USD", *, month: int = 9, net_terms: str = "30"
-) -> Assembly:
+) -> Ready:
     bought: ProductInput = product(line("Fee", {"model": "FLAT", "price": price}))
-    return Assembly(
+    drawn = Assembly(
         key=DocumentKey(7, UUID(int=99), contract, 0, date(2026, month, 1)),
         lead_product_ref=UUID(int=3),
         net_terms=net_terms,
@@ -26,6 +26,7 @@ def assembly(
         is_complete=True,
         draft=draft_document([bought], currency),
     )
+    return ready(drawn)
 
 
 def test_numbers_go_on_from_the_first_in_the_order_given() -> None:
@@ -56,7 +57,7 @@ def test_money_of_two_currencies_is_never_added() -> None:
 def test_documents_issued_together_are_ordered_by_date_then_contract() -> None:
     documents = [assembly(OTHER, "1"), assembly(ONE, "2"), assembly(OTHER, "3", month=8)]
     ordered = sorted(documents, key=issue_order)
-    assert [document.draft.total for document in ordered] == [300, 200, 100]
+    assert [document.total for document in ordered] == [300, 200, 100]
 
 
 def test_payment_upon_receipt_is_due_at_once() -> None:

@@ -1,0 +1,104 @@
+"""What people want done with documents: approved, sent back, voided, mailed again, credited.
+
+The gateway writes a request, with its audit entry, and waits for what becomes of it; the invoicer
+alone changes documents. A request is claimed, done and finished in one transaction, behind the lock
+of the document's contract: it is done once, whoever asks at the same time and whatever dies.
+"""
+
+import asyncio
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from invoicer import metrics
+from invoicer.deeds import DEEDS, Request, Subject, queries
+from invoicer.outbox_loop import ERROR_LENGTH_MAX, OutboxLoop
+from invoicer.settings import InvoicerSettings
+from runtime.clock import Clock
+from runtime.logging import get_logger
+from runtime.postgres import TRANSIENT_ERRORS, Connection
+from schemas.errors import BillingError, NotFound
+
+_log = get_logger()
+
+
+class Outcome(NamedTuple):
+    """What has become of a request, as its row says it."""
+
+    outcome: str
+    code: str | None = None
+    detail: str | None = None
+    result_ref: UUID | None = None
+
+
+class RequestWorker(OutboxLoop):
+    """Does what people want, one request after the other."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        settings: InvoicerSettings,
+        stopping: asyncio.Event,
+        issued: asyncio.Event,
+        clock: Clock,
+    ) -> None:
+        """issued: set whenever something may be to be drawn or mailed."""
+        super().__init__(pool, settings.request_poll_seconds, stopping, asyncio.Event())
+        self._is_mailed = bool(settings.smtp_url)
+        self._issued = issued
+        self._clock = clock
+
+    async def work_once(self) -> int:
+        """Do what the oldest request wants, if there is one; return how many were done."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            age = await connection.fetchval(queries.request_age_seconds)
+            metrics.REQUEST_AGE_SECONDS.set(age)
+            row = await connection.fetchrow(queries.claim_request)
+            if row is None:
+                return 0
+            request = Request(*row)
+            outcome = await self._try(connection, request)
+            place = (request.shard_key, request.request_ref)
+            await connection.execute(queries.finish_request, *place, *outcome)
+        metrics.REQUESTS.labels(request.action, outcome.outcome).inc()
+        _log.info(
+            "document_request",
+            action=request.action,
+            document_ref=str(request.document_ref),
+            outcome=outcome.outcome,
+            code=outcome.code,
+        )
+        self._issued.set()
+        return 1
+
+    async def _try(self, connection: Connection, request: Request) -> Outcome:
+        """Do it, or undo it all and say why not; trouble with the database is no answer."""
+        try:
+            async with connection.transaction():
+                return Outcome("DONE", result_ref=await self._do(connection, request))
+        except BillingError as error:
+            return Outcome("REFUSED", error.code, error.detail)
+        except TRANSIENT_ERRORS as error:
+            if not isinstance(error, ValueError):
+                raise
+            return self._failed(request, error)
+        except Exception as error:
+            return self._failed(request, error)
+
+    def _failed(self, request: Request, error: Exception) -> Outcome:
+        """Answer what nobody foresaw, too: the next request must not wait behind it."""
+        said = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+        _log.warning("document_request_failed", request_ref=str(request.request_ref), error=said)
+        return Outcome("REFUSED", "request_failed", said)
+
+    async def _do(self, connection: Connection, request: Request) -> UUID:
+        place = (request.shard_key, request.document_ref, request.tenant_id)
+        await connection.execute(queries.lock_contract_of, *place)
+        row = await connection.fetchrow(queries.load_subject, *place)
+        if row is None:
+            raise NotFound("document_unknown", f"there is no document {request.document_ref}")
+        details = msgspec.json.decode(request.details, type=dict[str, Any])
+        subject = Subject(row, request.made_by, details, self._clock, self._is_mailed)
+        return await DEEDS[request.action](connection, subject)

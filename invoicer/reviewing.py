@@ -1,0 +1,48 @@
+"""Documents that are held until a person approves them.
+
+A tenant chooses whether those of its periods are (`review_documents`). One that is held has no
+number, and goes on following its inputs: usage that comes late draws it anew, which is counted.
+What corrects an issued document, and documents of single events, are never held: what is drawn up
+behind them takes them for billed.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from invoicer.assembly import Assembly
+from invoicer.repository import Standing, document_columns, queries
+from runtime.clock import Clock
+from runtime.postgres import Connection
+from schemas.document import DocumentKind, DocumentState
+from schemas.lifecycle import Cause, check_transition
+
+
+async def hold(
+    connection: Connection,
+    tenant_id: int,
+    assemblies: Sequence[Assembly],
+    standing: Mapping[UUID, Standing],
+    clock: Clock,
+) -> list[Assembly]:
+    """Hold the complete drafts that a person has to see first; return those to be issued now."""
+    held = [one for one in assemblies if _state(one, standing) is DocumentState.UNDER_REVIEW]
+    complete = [one for one in assemblies if one.is_complete and one not in held]
+    if held:
+        keys = document_columns([one.key for one in held])
+        await connection.execute(queries.note_redrawn, *keys, clock())
+    periods = [one for one in complete if one.kind is DocumentKind.PERIOD]
+    if periods and await connection.fetchval(queries.find_review, tenant_id):
+        for one in periods:
+            check_transition(_state(one, standing), DocumentState.UNDER_REVIEW, Cause.INVOICER)
+        keys = document_columns([one.key for one in periods])
+        await connection.execute(queries.hold_documents, *keys)
+        await connection.execute(queries.note_held, tenant_id, *keys, clock())
+        complete = [one for one in complete if one.kind is not DocumentKind.PERIOD]
+    for one in complete:
+        check_transition(_state(one, standing), DocumentState.ISSUED, Cause.INVOICER)
+    return complete
+
+
+def _state(assembly: Assembly, standing: Mapping[UUID, Standing]) -> DocumentState:
+    known = standing.get(assembly.key.document_ref)
+    return DocumentState.DRAFT if known is None else known.state
