@@ -14,6 +14,7 @@ from invoicer.mailing import MailWorker, read_server
 from invoicer.outbox import OutboxWorker
 from invoicer.requests import RequestWorker
 from invoicer.settings import InvoicerSettings
+from invoicer.webhooks import WebhookWorker
 from runtime.clock import system_clock
 from runtime.health import Check, serve_health
 from runtime.lifecycle import run_service
@@ -44,6 +45,7 @@ async def serve(settings: InvoicerSettings, stopping: asyncio.Event) -> None:
             tasks.create_task(scan(pool, settings, intake, system_clock, stopping))
             tasks.create_task(OutboxWorker(pool, settings, stopping, issued, rendered).run())
             tasks.create_task(RequestWorker(pool, settings, stopping, issued, system_clock).run())
+            tasks.create_task(WebhookWorker(pool, settings, stopping).run())
             if server is not None:
                 tasks.create_task(MailWorker(pool, settings, server, stopping, rendered).run())
 

@@ -50,3 +50,12 @@ REQUESTS = Counter(
 REQUEST_AGE_SECONDS = Gauge(
     "invoicer_document_request_age_seconds", "Age of the oldest request that nobody has done yet."
 )
+WEBHOOK_ATTEMPTS = Counter(
+    "invoicer_webhook_attempts_total",
+    "Tries to deliver a webhook, by what came of it.",
+    ["outcome"],
+)
+WEBHOOKS_DEAD = Gauge("invoicer_webhooks_dead", "Webhooks given up, waiting for a person.")
+WEBHOOK_AGE_SECONDS = Gauge(
+    "invoicer_webhook_age_seconds", "Age of the oldest webhook that is still to be delivered."
+)

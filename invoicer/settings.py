@@ -37,3 +37,8 @@ class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown
     #: How long a mail server may take for one mail, and after how many failures one is set aside.
     mail_seconds: Annotated[float, Meta(gt=0, le=600)] = 60.0
     mail_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 20
+    #: How long a webhook's endpoint may take to answer, and to how many of them at once is sent.
+    webhook_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    webhook_endpoints_max: Annotated[int, Meta(ge=1, le=64)] = 8
+    #: For development alone: webhooks may go to this machine, by http too.
+    webhook_loopback: bool = False

@@ -25,6 +25,7 @@ from gateway.manage import (
     products,
     settings,
     simulate,
+    webhooks,
 )
 from gateway.reports import dead_letters, events, proof, summary, usage_of_lines
 from gateway.uploads import routes as uploads
@@ -50,6 +51,7 @@ ROUTES: Final[list[web.RouteDef]] = [
     *documents.ROUTES,
     *document_requests.ROUTES,
     *previews.ROUTES,
+    *webhooks.ROUTES,
     *events.ROUTES,
     *summary.ROUTES,
     *usage_of_lines.ROUTES,

@@ -1766,6 +1766,136 @@ CREATE TABLE document_file (
 );
 COMMENT ON TABLE document_file IS 'Writer: invoicer. The issued document as it looks.';
 
+-- ---------------------------------------------------------------- webhooks
+
+CREATE TABLE webhook_endpoint (
+    tenant_id integer NOT NULL REFERENCES tenant,
+    endpoint_ref uuid NOT NULL,
+    url text NOT NULL CHECK (length(url) <= 2048),
+    description text NOT NULL DEFAULT '',
+    events text[] NOT NULL DEFAULT '{}',
+    secret bytea NOT NULL CHECK (length(secret) >= 24),
+    old_secret bytea,
+    old_until timestamptz,
+    is_enabled boolean NOT NULL DEFAULT true,
+    disabled_reason text,
+    failing_since timestamptz,
+    leased_until timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, endpoint_ref)
+);
+COMMENT ON TABLE webhook_endpoint IS
+'Writer: gateway; whether it works is noted by the invoicer. Where a tenant wants to hear of what
+happens; events: of which types, empty for all. Tenants never read secrets: one is answered when it
+is made. old_secret signs, too, until old_until. leased_until: a process is delivering until then.';
+
+CREATE TABLE webhook_event (
+    tenant_id integer NOT NULL,
+    event_ref uuid NOT NULL DEFAULT gen_random_uuid(),
+    type text NOT NULL,
+    subject_ref uuid NOT NULL,
+    payload text NOT NULL,
+    occurred_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, event_ref)
+);
+COMMENT ON TABLE webhook_event IS
+'Writer: invoicer and rater, by triggers on what it tells of, in the same transaction; the gateway
+for tests. payload: what is sent, the same each time; kept for 30 days.';
+CREATE INDEX webhook_event_time ON webhook_event (tenant_id, occurred_at, event_ref);
+CREATE INDEX webhook_event_age ON webhook_event (occurred_at);
+
+CREATE TABLE webhook_delivery (
+    tenant_id integer NOT NULL,
+    delivery_id bigint GENERATED ALWAYS AS IDENTITY,
+    endpoint_ref uuid NOT NULL,
+    event_ref uuid NOT NULL,
+    state text NOT NULL DEFAULT 'PENDING' CHECK (state IN ('PENDING', 'DELIVERED', 'DEAD')),
+    attempts integer NOT NULL DEFAULT 0,
+    due_at timestamptz NOT NULL DEFAULT now(),
+    last_at timestamptz,
+    last_status integer,
+    last_error text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, delivery_id),
+    FOREIGN KEY (tenant_id, endpoint_ref) REFERENCES webhook_endpoint ON DELETE CASCADE,
+    FOREIGN KEY (tenant_id, event_ref) REFERENCES webhook_event ON DELETE CASCADE
+);
+COMMENT ON TABLE webhook_delivery IS
+'Writer: invoicer, and whoever writes webhook_event with it. An event on its way to an endpoint.
+DEAD: tried for three days; a person can have it tried again, as a row of its own.';
+CREATE INDEX webhook_delivery_due ON webhook_delivery (tenant_id, endpoint_ref, due_at, delivery_id)
+WHERE state = 'PENDING';
+CREATE INDEX webhook_delivery_listing ON webhook_delivery (tenant_id, endpoint_ref, delivery_id);
+CREATE INDEX webhook_delivery_open ON webhook_delivery (state, created_at)
+WHERE state <> 'DELIVERED';
+CREATE INDEX webhook_delivery_event ON webhook_delivery (tenant_id, event_ref);
+
+CREATE FUNCTION keep_old_secret() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.old_secret := OLD.secret;
+    NEW.old_until := now() + interval '24 hours';
+    RETURN NEW;
+END $$;
+CREATE TRIGGER webhook_endpoint_rotated BEFORE UPDATE OF secret ON webhook_endpoint
+FOR EACH ROW EXECUTE FUNCTION keep_old_secret();
+
+CREATE FUNCTION tell(tenant integer, event_type text, subject uuid, data jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    ref uuid := gen_random_uuid();
+BEGIN
+    IF NOT EXISTS (SELECT FROM webhook_endpoint e WHERE e.tenant_id = tenant) THEN
+        RETURN;
+    END IF;
+    INSERT INTO webhook_event (tenant_id, event_ref, type, subject_ref, payload)
+    VALUES (tenant, ref, event_type, subject, jsonb_build_object(
+        'type', event_type, 'timestamp', now(), 'data', data)::text);
+    INSERT INTO webhook_delivery (tenant_id, endpoint_ref, event_ref)
+    SELECT tenant, e.endpoint_ref, ref FROM webhook_endpoint e
+    WHERE e.tenant_id = tenant AND e.is_enabled
+      AND (e.events = '{}' OR event_type = ANY (e.events));
+END $$;
+
+CREATE FUNCTION tell_of_document() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    was_draft boolean := TG_OP = 'UPDATE' AND OLD.state IN ('DRAFT', 'UNDER_REVIEW');
+    event_type text := CASE
+        WHEN TG_OP = 'INSERT' THEN 'invoice.created'
+        WHEN NEW.state = 'ISSUED' AND was_draft THEN
+            CASE NEW.accounting_event_type WHEN 'CREDIT' THEN 'credit.issued'
+            ELSE 'invoice.issued' END
+        WHEN NEW.state = 'SENT' AND OLD.state = 'ISSUED' THEN 'invoice.sent'
+        WHEN NEW.state = 'PAID' THEN 'invoice.paid'
+        WHEN NEW.state = 'VOID' THEN 'invoice.voided'
+        WHEN NEW.state = 'LATE' THEN 'invoice.late'
+        WHEN NEW.state = 'PAYMENT_FAILED' THEN 'invoice.payment_failed' END;
+BEGIN
+    IF event_type IS NOT NULL THEN
+        PERFORM tell(NEW.tenant_id, event_type, NEW.document_ref, jsonb_build_object(
+            'invoice_ref', NEW.document_ref, 'document_number', NEW.document_number,
+            'state', NEW.state, 'accounting_event_type', NEW.accounting_event_type,
+            'contract_ref', NEW.contract_ref, 'currency', NEW.currency, 'total', NEW.total,
+            'issue_date', NEW.issue_date, 'due_date', NEW.due_date,
+            'parent_document_ref', NEW.parent_document_ref));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER document_told AFTER INSERT ON document
+FOR EACH ROW EXECUTE FUNCTION tell_of_document();
+CREATE TRIGGER document_move_told AFTER UPDATE ON document
+FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION tell_of_document();
+
+CREATE FUNCTION tell_of_alert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM tell(NEW.tenant_id, 'alert.fired', NEW.alert_ref, jsonb_build_object(
+        'alert_ref', NEW.alert_ref, 'contract_ref', NEW.contract_ref,
+        'value', NEW.value, 'threshold', NEW.threshold, 'fired_at', NEW.fired_at,
+        'period', jsonb_build_object('start', NEW.start_date, 'end', NEW.end_date)));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER alert_firing_told AFTER INSERT ON alert_firing
+FOR EACH ROW EXECUTE FUNCTION tell_of_alert();
+
 -- ---------------------------------------------------------------- one tenant never sees another
 
 -- The gateway answers a tenant's requests as this role, with the tenant set for the transaction.
@@ -1813,6 +1943,13 @@ GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_te
 GRANT UPDATE (reference_version) ON rater_partition TO meterline_tenant;
 GRANT INSERT, DELETE ON login_block TO meterline_tenant;
 GRANT INSERT, UPDATE ON admin_user TO meterline_tenant;
+REVOKE SELECT ON webhook_endpoint FROM meterline_tenant;
+GRANT SELECT (tenant_id, endpoint_ref, url, description, events, old_until, is_enabled,
+    disabled_reason, failing_since, created_at) ON webhook_endpoint TO meterline_tenant;
+GRANT INSERT (tenant_id, endpoint_ref, url, description, events, secret),
+    UPDATE (url, description, events, secret, is_enabled, disabled_reason, failing_since), DELETE
+ON webhook_endpoint TO meterline_tenant;
+GRANT INSERT ON webhook_event, webhook_delivery TO meterline_tenant;
 GRANT UPDATE (revoked_at) ON session TO meterline_tenant;
 
 CREATE FUNCTION notify_partition() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -101,6 +101,14 @@ DEEDS = {
     ("POST", f"/api/invoices/{{invoice_ref}}/{deed}")
     for deed in ("approve", "reject", "review", "void", "send", "credit")
 }
+#: Tested in test_webhooks.py.
+WEBHOOKS = {("POST", "/api/webhooks"), ("GET", "/api/webhooks")} | {
+    (verb, f"/api/webhooks/{{webhook_ref}}{rest}")
+    for verb, rest in (
+        *(("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/deliveries")),
+        *(("POST", "/rotate"), ("POST", "/test"), ("POST", "/replay")),
+    )
+}
 #: Asks of what it is told alone.
 COMPUTED = {("POST", "/api/pricings/simulate")}
 LATER = {
@@ -144,6 +152,7 @@ def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
     elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER | DEEDS
+    elsewhere |= WEBHOOKS
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 
