@@ -88,7 +88,7 @@ async def copy_all(connection: asyncpg.Connection, records: dict[int, list[Recor
         # Of one place as far as packing goes, so that they stay in the order of the log.
         arrivals = {arrival.ref: replace(arrival, shard_key=0) for arrival in decoded}
         rows = [Accepted(arrival, customer, 1) for arrival in arrivals.values()]
-        streams.append(b"".join(pack_events(rows, partition)))
+        streams.append(b"".join(pack_events(rows)))
         count += len(rows)
 
     async def one(stream: bytes) -> AsyncIterator[bytes]:

@@ -66,25 +66,26 @@ SELECT p.shard_key, gen_random_uuid(), p.tenant_id, p.contract_product_ref, l.po
 FROM contract_product p JOIN pricing_line l USING (tenant_id, pricing_id);
 
 -- name: make_copy_target
-CREATE TABLE copy_target (LIKE usage_event INCLUDING CONSTRAINTS INCLUDING INDEXES);
+CREATE TABLE copy_target (LIKE usage_event_row INCLUDING CONSTRAINTS INCLUDING INDEXES);
 
 -- name: what_came_of_it
 SELECT (SELECT sum(rated) FROM rater_partition)::bigint AS rated,
        (SELECT sum(event_count) FROM charge)::bigint AS counted,
        (SELECT count(*) FROM charge) AS charges,
-       (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('usage_event'))::bigint
+       (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('usage_event_row'))::bigint
        AS event_bytes,
        pg_total_relation_size('charge') AS charge_bytes;
 
 -- name: make_rows
--- Events of before: $1 rows of customers that nobody rates, with refs as they are made, in one
--- month. The digests are random, as those of real refs are.
-INSERT INTO usage_event (event_ref, occurred_at, fingerprint, rated_at, origin_offset, shard_key,
-                         tenant_id, customer_id, meter_id, origin_partition, quantity)
-SELECT (lpad(to_hex($2::integer), 3, '0') || substr(md5(random()::text || number), 4))::uuid,
-       timestamptz '2024-01-15', number, number, number, (random() * 2147483647)::integer,
-       1, 1, 1, 0, number % 1000
-FROM generate_series(1, $1::bigint) AS number;
+-- Events of before: the rows from number $3 on, $4 of them, of the $1 that there will be in the month
+-- $2 of the refs. A hundred each are of one customer that nobody rates; they come in the order of
+-- the key, as a rater's polls do customer by customer. The digests are random, as those of refs are.
+INSERT INTO usage_event_row (event_ref, occurred_at, fingerprint, rated_at, shard_key, tenant_id,
+                             customer_id, meter_id, quantity, additional_data)
+SELECT (lpad(to_hex($2::integer), 3, '0') || substr(md5(number::text), 4))::uuid,
+       timestamptz '2024-01-15', number, number,
+       number / 100 * (2147483647 / ($1::bigint / 100)), 1, 1, 1, number % 1000, ''
+FROM generate_series($3::bigint, $3 + $4::bigint - 1) AS number;
 
 -- name: end_with_january
 WITH closing AS (UPDATE contract SET closing = 'AUTOMATIC')
@@ -92,12 +93,11 @@ UPDATE contract_product SET billing_end_date = date '2024-01-31';
 
 -- name: make_january_events
 -- $1 events of one unit for each customer. The month is the 288th of the refs, 3 hexadecimal digits.
-INSERT INTO usage_event (event_ref, occurred_at, fingerprint, rated_at, origin_offset, shard_key,
-                         tenant_id, customer_id, meter_id, origin_partition, quantity,
-                         additional_data)
+INSERT INTO usage_event_row (event_ref, occurred_at, fingerprint, rated_at, shard_key, tenant_id,
+                             customer_id, meter_id, quantity, additional_data)
 SELECT ('120' || substr(md5(customer_id || '/' || number), 4))::uuid,
-       timestamptz '2024-01-02T00:00:00Z' + number * interval '1 day', 0, -1, -1, shard_key,
-       customer.tenant_id, customer_id, meter_id, 0, 1, '{"region": "eu", "number": 7}'
+       timestamptz '2024-01-02T00:00:00Z' + number * interval '1 day', 0, -1, shard_key,
+       customer.tenant_id, customer_id, meter_id, 1, '{"region": "eu", "number": 7}'
 FROM customer CROSS JOIN meter CROSS JOIN generate_series(1, $1::integer) AS number;
 
 -- name: cuts_told

@@ -32,6 +32,7 @@ BATCH_RECORDS = 2_000
 STEADY_FROM = 0.5
 RATE_SECONDS_MAX = 600
 STOP_SECONDS_MAX = 60
+DROP_SECONDS_MAX = 600
 
 queries = Queries.beside(__file__, "rater.sql")
 
@@ -76,9 +77,23 @@ async def a_database(server: str) -> AsyncIterator[str]:
         dsn = f"{server.rpartition('/')[0]}/{name}"
         await migrate(dsn, MIGRATIONS)
         yield dsn
-        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await _drop(connection, name)
     finally:
         await connection.close()
+
+
+async def _drop(connection: asyncpg.Connection, name: str) -> None:
+    """Drop a database; waits for a worker of autovacuum in it, which we may not end."""
+    deadline = time.monotonic() + DROP_SECONDS_MAX
+    while True:
+        try:
+            await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        except asyncpg.InsufficientPrivilegeError:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 @asynccontextmanager

@@ -108,7 +108,7 @@ async def fill(dsn: str, histories: dict[str, int]) -> float:
             assert row is not None
             place = row["shard_key"], row["customer_id"]
             await connection.execute(queries.roll_up_customer, *place, timeout=900)
-        await connection.execute("VACUUM ANALYZE usage_event")
+        await connection.execute("VACUUM ANALYZE usage_event_row")
         await connection.execute("VACUUM ANALYZE usage_rollup")
         grown = await connection.fetchval(queries.rollup_bytes) - before
         return float(round(grown / max(histories.values()), 2))

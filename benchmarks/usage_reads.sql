@@ -6,12 +6,11 @@ SELECT ensure_usage_month(month) FROM generate_series(288, 299) AS month;
 -- name: make_year
 -- $2 events of a customer and a meter, evenly over 2024, with refs as they are made: month, then
 -- what looks random. $1: the customer's ref.
-INSERT INTO usage_event (event_ref, occurred_at, fingerprint, rated_at, origin_offset, shard_key,
-                         tenant_id, customer_id, meter_id, origin_partition, quantity,
-                         additional_data)
+INSERT INTO usage_event_row (event_ref, occurred_at, fingerprint, rated_at, shard_key, tenant_id,
+                             customer_id, meter_id, quantity, additional_data)
 SELECT (lpad(to_hex(287 + extract(month FROM at)::integer), 3, '0')
         || substr(md5(number || '/' || customer_id), 4))::uuid,
-       at, number, number, number, shard_key, customer.tenant_id, customer_id, meter_id, 0,
+       at, number, number, shard_key, customer.tenant_id, customer_id, meter_id,
        number % 1000 / 8.0, '{"region": "eu"}'
 FROM customer CROSS JOIN meter CROSS JOIN generate_series(1, $2::bigint) AS number
 CROSS JOIN LATERAL (

@@ -19,12 +19,10 @@ USAGE_EVENT_COLUMNS: Final = (
     "occurred_at",
     "fingerprint",
     "rated_at",
-    "origin_offset",
     "shard_key",
     "tenant_id",
     "customer_id",
     "meter_id",
-    "origin_partition",
     "quantity",
     "additional_data",
 )
@@ -48,11 +46,11 @@ PIECE_ROWS: Final = 1_000
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _POWERS: Final = tuple(10**exponent for exponent in range(AMOUNT_DIGITS + 1))
 _TRAILER: Final = b"\xff\xff"
-_NULL: Final = b"\xff\xff\xff\xff"
+_EMPTY: Final = bytes(4)
 _LENGTH: Final = Struct(">i")
 
 #: The count of fields, then each field behind its length.
-_EVENT: Final = Struct(">h i16s iq iq iq iq 24s ii ih")
+_EVENT: Final = Struct(">h i16s iq iq iq 24s ii")
 _CUSTOMER: Final = Struct(">ii ii ii")
 
 _TOTAL: Final = Struct(">h ii i16s")
@@ -81,7 +79,7 @@ _COMMON_MIN: Final = _BASE**2
 _COMMON_MAX: Final = _BASE**4
 
 
-def pack_events(accepted: Iterable[Accepted], partition: int) -> Iterator[bytes]:
+def pack_events(accepted: Iterable[Accepted]) -> Iterator[bytes]:
     """Return a COPY stream of the events, in the order of USAGE_EVENT_COLUMNS, piece by piece.
 
     Rows are grouped by customer, as their index is: Postgres takes them in two thirds of the time
@@ -89,7 +87,7 @@ def pack_events(accepted: Iterable[Accepted], partition: int) -> Iterator[bytes]
     They are packed in the order of the log, which is that of the events in memory.
     """
     by_place: dict[int, list[bytes]] = {}
-    for place, row in _pack_rows(accepted, partition):
+    for place, row in _pack_rows(accepted):
         rows = by_place.get(place)
         if rows is None:
             by_place[place] = [row]
@@ -102,15 +100,13 @@ def pack_events(accepted: Iterable[Accepted], partition: int) -> Iterator[bytes]
     yield _TRAILER
 
 
-def _pack_rows(rows: Iterable[Accepted], partition: int) -> Iterator[tuple[int, bytes]]:
+def _pack_rows(rows: Iterable[Accepted]) -> Iterator[tuple[int, bytes]]:
     """Return the rows of events as they stand in a COPY stream, each with its customer's place."""
     fixed, length, packed = _EVENT.pack, _LENGTH.pack, _PACKED
     columns = len(USAGE_EVENT_COLUMNS)
     for row in rows:
         arrival = row.arrival
         event = arrival.event
-        offset = arrival.offset
-        first_partition, first_offset = arrival.origin or (partition, offset)
         head = fixed(
             columns,
             16,
@@ -120,17 +116,13 @@ def _pack_rows(rows: Iterable[Accepted], partition: int) -> Iterator[tuple[int, 
             8,
             arrival.fingerprint,
             8,
-            offset,
-            8,
-            first_offset,
+            arrival.offset,
             row.customer.packed or _pack_customer(row.customer),
             4,
             row.meter_id,
-            2,
-            first_partition,
         )
         if event.additional_data is None:
-            yield arrival.shard_key, head + packed[event.quantity] + _NULL
+            yield arrival.shard_key, head + packed[event.quantity] + _EMPTY
         else:
             data = event.additional_data.encode()
             text = length(len(data)) + data

@@ -119,15 +119,32 @@ async def probe_events(connection: Connection, refs: Sequence[int]) -> dict[int,
 
 
 async def add_events(
-    connection: Connection, partition: int, accepted: Sequence[Accepted], unrated: list[Accepted]
+    connection: Connection, accepted: Sequence[Accepted], unrated: list[Accepted]
 ) -> None:
     """Write new events. Raises UniqueViolationError when one is known."""
     if accepted:
         await connection.copy_to_table(
-            "usage_event",
-            source=one_by_one(pack_events(accepted, partition)),
+            "usage_event_row",
+            source=one_by_one(pack_events(accepted)),
             columns=USAGE_EVENT_COLUMNS,
             format="binary",
+        )
+    origins = [
+        (
+            row.arrival.shard_key,
+            UUID(int=row.arrival.ref),
+            row.customer.tenant.tenant_id,
+            origin.offset,
+            origin.partition,
+        )
+        for row in accepted
+        if (origin := row.arrival.origin) is not None
+    ]
+    if origins:
+        await connection.copy_records_to_table(
+            "usage_event_origin",
+            columns=("shard_key", "event_ref", "tenant_id", "origin_offset", "origin_partition"),
+            records=origins,
         )
     if unrated:
         await connection.copy_records_to_table(

@@ -183,7 +183,8 @@ async def _drop(
             await connection.execute(queries.roll_up_month, *month_bounds(month))
             await connection.execute(queries.add_archived_month, month, *facts)
             await connection.execute(queries.add_archived_usage, month, *month_bounds(month))
-            await connection.execute(f"ALTER TABLE usage_event DETACH PARTITION {name}")
+            await connection.execute(queries.drop_origins, *month_bounds(month))
+            await connection.execute(f"ALTER TABLE usage_event_row DETACH PARTITION {name}")
             await connection.execute(f"DROP TABLE {name}")
     except asyncpg.LockNotAvailableError as error:
         detail = f"{name} is being read and could not be dropped: run it again"

@@ -9,7 +9,7 @@ FROM (
     SELECT c.relname AS name,
            to_date(substring(c.relname FROM 'usage_event_(\d{4}_\d{2})$'), 'YYYY_MM') AS day
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = 'usage_event'::regclass
+    WHERE i.inhparent = 'usage_event_row'::regclass
 ) AS stored ORDER BY 1;
 
 -- name: holding
@@ -118,6 +118,10 @@ WHERE grain IS NULL AND EXISTS (
     SELECT FROM public.usage_event event
     WHERE event.shard_key = own.shard_key AND event.customer_id = own.customer_id
       AND event_ref >= $1 AND event_ref < $2);
+
+-- name: drop_origins
+-- $1, $2: the bounds of a month, as refs.
+DELETE FROM usage_event_origin WHERE event_ref >= $1 AND event_ref < $2;
 
 -- name: add_archived_month
 INSERT INTO archived_month (month, events, file_name, file_bytes, file_sha256)

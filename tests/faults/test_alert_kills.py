@@ -30,7 +30,7 @@ CRASH_POINTS = (
     "rater.after_outbox_publish:1",  # it is, and the row is still there
 )
 FORGET = """
-TRUNCATE usage_event, charge, billing_period, partition_task, closing_schedule, usage_tail,
+TRUNCATE usage_event_row, charge, billing_period, partition_task, closing_schedule, usage_tail,
     usage_rollup, rolled_customer, unrated_usage CASCADE;
 UPDATE rater_partition SET next_offset = 0, steps = 0, changes_seen = 0, rated = 0, unrated = 0,
     last_record_offset = NULL, last_record_digest = NULL

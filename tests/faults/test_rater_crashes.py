@@ -152,10 +152,10 @@ class World:
     async def forget(self) -> None:
         """Throw away all that was rated; what was asked for stays."""
         await self.connection.execute(
-            "TRUNCATE usage_event, usage_event_version, pending_amendment, unrated_usage, "
-            "usage_conflict, dead_letter, partition_task, skipped_range, charge, charge_cut, "
-            "period_cut, undigested_cut, billing_period, rater_outbox, late_period, "
-            "closing_schedule, usage_tail, usage_rollup, rolled_customer"
+            "TRUNCATE usage_event_row, usage_event_origin, usage_event_version, "
+            "pending_amendment, unrated_usage, usage_conflict, dead_letter, partition_task, "
+            "skipped_range, charge, charge_cut, period_cut, undigested_cut, billing_period, "
+            "rater_outbox, late_period, closing_schedule, usage_tail, usage_rollup, rolled_customer"
         )
         await self.connection.execute(
             "UPDATE rater_partition SET next_offset = 0, steps = 0, changes_seen = 0, rated = 0, "

@@ -648,25 +648,51 @@ COMMENT ON TABLE skipped_range IS
 'Writer: rater. Offsets that hold no readable record (control or aborted ones of transactional
 producers): half-open ranges, so that they can be read again and proved empty.';
 
-CREATE TABLE usage_event (
+CREATE TABLE usage_event_row (
     event_ref uuid NOT NULL,
     occurred_at timestamptz NOT NULL,
     fingerprint bigint NOT NULL,
     rated_at bigint NOT NULL,
-    origin_offset bigint NOT NULL,
     shard_key integer NOT NULL,
     tenant_id integer NOT NULL,
     customer_id integer NOT NULL,
     meter_id integer NOT NULL,
-    origin_partition smallint NOT NULL,
     quantity numeric NOT NULL CHECK (quantity BETWEEN -1e38 AND 1e38),
-    additional_data text,
+    additional_data text NOT NULL,
     PRIMARY KEY (shard_key, event_ref)
 ) PARTITION BY RANGE (event_ref);
-COMMENT ON TABLE usage_event IS
+COMMENT ON TABLE usage_event_row IS
 'Writer: rater. Every accepted event once, never updated; one partition a month, on the month''s
-bits of event_ref. rated_at is the offset at which it was rated, origin the place in the log that
-first named it; additional_data is JSON text as sent. Wide columns first: no padding.';
+bits of event_ref. Read it as usage_event. rated_at is the offset at which it was rated;
+additional_data is JSON text as sent, empty where there is none. There are more of these rows than
+of all else: wide columns first, so that nothing is padded, and no NULL, whose bits take 8 bytes.';
+
+CREATE TABLE usage_event_origin (
+    shard_key integer NOT NULL,
+    event_ref uuid NOT NULL,
+    origin_offset bigint NOT NULL,
+    tenant_id integer NOT NULL,
+    origin_partition smallint NOT NULL,
+    PRIMARY KEY (shard_key, event_ref)
+);
+COMMENT ON TABLE usage_event_origin IS
+'Writer: rater. The place in the log that first named an event, where it was rated at another one:
+of retried dead letters.';
+
+CREATE VIEW usage_event WITH (security_invoker = true) AS
+SELECT e.event_ref, e.occurred_at, e.fingerprint, e.rated_at,
+       coalesce((SELECT o.origin_offset FROM usage_event_origin o
+                 WHERE o.shard_key = e.shard_key AND o.event_ref = e.event_ref), e.rated_at)
+       AS origin_offset,
+       e.shard_key, e.tenant_id, e.customer_id, e.meter_id,
+       coalesce((SELECT o.origin_partition FROM usage_event_origin o
+                 WHERE o.shard_key = e.shard_key AND o.event_ref = e.event_ref),
+                (e.shard_key % (SELECT partitions FROM event_log))::smallint) AS origin_partition,
+       e.quantity, nullif(e.additional_data, '') AS additional_data
+FROM usage_event_row e;
+COMMENT ON VIEW usage_event IS
+'Every accepted event with its origin, the place in the log that first named it; additional_data is
+NULL where there is none. What a statement doesn''t ask for is not looked up.';
 
 CREATE FUNCTION usage_month_bound(month integer) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex(month), 3, '0') || '00000-0000-0000-0000-000000000000')::uuid
@@ -707,10 +733,10 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('ensure_usage_month'));
     IF to_regclass(name) IS NULL
        AND NOT EXISTS (SELECT FROM archived_month a WHERE a.month = ensure_usage_month.month) THEN
-        EXECUTE format('CREATE TABLE %I (LIKE usage_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+        EXECUTE format('CREATE TABLE %I (LIKE usage_event_row INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
                        name);
         -- Attaching takes a weaker lock than CREATE TABLE ... PARTITION OF: rating goes on.
-        EXECUTE format('ALTER TABLE usage_event ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+        EXECUTE format('ALTER TABLE usage_event_row ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                        name, usage_month_bound(month), usage_month_bound(month + 1));
     END IF;
 END $$;

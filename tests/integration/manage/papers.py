@@ -45,13 +45,13 @@ async def write_event(client: Client, shop: Shop) -> str:
     try:
         await connection.execute("SELECT ensure_usage_month($1)", month_of(ref.int))
         await connection.execute(
-            "INSERT INTO usage_event (event_ref, occurred_at, fingerprint, rated_at, "
-            "origin_offset, shard_key, tenant_id, customer_id, meter_id, origin_partition, "
-            "quantity) SELECT $1, $2, 0, $3, $3, c.shard_key, c.tenant_id, c.customer_id, "
-            "m.meter_id, $4, 10 FROM customer c JOIN meter m USING (tenant_id) "
-            "WHERE c.customer_ref = $5 AND m.usage_product_ref = $6",
+            "INSERT INTO usage_event_row (event_ref, occurred_at, fingerprint, rated_at, "
+            "shard_key, tenant_id, customer_id, meter_id, quantity, additional_data) "
+            "SELECT $1, $2, 0, $3, c.shard_key, c.tenant_id, c.customer_id, m.meter_id, 10, '' "
+            "FROM customer c JOIN meter m USING (tenant_id) "
+            "WHERE c.customer_ref = $4 AND m.usage_product_ref = $5",
             *(ref, datetime(2024, 2, 5, 9, 2, 27, 279_000, UTC), receipt["offset"]),
-            *(receipt["partition"], shop.customer_ref, shop.meter_ref),
+            *(shop.customer_ref, shop.meter_ref),
         )
     finally:
         await connection.close()

@@ -162,10 +162,9 @@ async def test_what_cannot_be_asked_is_refused(client: Client, stranger: Client)
         assert client.refused("POST", PATH, wrong) == {f"/{name}": code}
 
 
-ADD_EVENT = """INSERT INTO usage_event (event_ref, occurred_at, fingerprint, rated_at,
-    origin_offset, shard_key, tenant_id, customer_id, meter_id, origin_partition, quantity,
-    additional_data)
-SELECT $1, $2, 0, $3, $3, c.shard_key, c.tenant_id, c.customer_id, m.meter_id, 0, $4, $5
+ADD_EVENT = """INSERT INTO usage_event_row (event_ref, occurred_at, fingerprint, rated_at,
+    shard_key, tenant_id, customer_id, meter_id, quantity, additional_data)
+SELECT $1, $2, 0, $3, c.shard_key, c.tenant_id, c.customer_id, m.meter_id, $4, coalesce($5, '')
 FROM customer c JOIN meter m USING (tenant_id)
 WHERE c.customer_ref = $6 AND m.usage_product_ref = $7"""
 ADD_VERSION = """INSERT INTO usage_event_version (shard_key, event_ref, rated_at, origin_offset,

@@ -199,7 +199,7 @@ async def charged(reader: Reader) -> Fraction:
 async def check_without_events(reader: Reader, usage: Usage) -> None:
     """Take all events away, as an archive does: between full hours nothing is missed."""
     tenant = reader.client.tenant_id
-    for table in ("usage_event_version", "usage_event"):
+    for table in ("usage_event_version", "usage_event_row"):
         await reader.client.fetch(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await reader.client.fetch(f"DELETE FROM {table} WHERE tenant_id = $1", tenant)
     await reader.client.fetch(

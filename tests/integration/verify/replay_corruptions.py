@@ -14,10 +14,10 @@ REPLAY_CORRUPTIONS = (
     ),
     spoil(
         "an event is doubled",
-        "INSERT INTO usage_event SELECT (left(event_ref::text, 35) || "
+        "INSERT INTO usage_event_row SELECT (left(event_ref::text, 35) || "
         "to_hex((('x' || right(event_ref::text, 1))::bit(4)::int + 1) % 16))::uuid, occurred_at, "
-        "fingerprint, rated_at, origin_offset, shard_key, tenant_id, customer_id, meter_id, "
-        "origin_partition, quantity, additional_data FROM the_event",
+        "fingerprint, rated_at, shard_key, tenant_id, customer_id, meter_id, quantity, "
+        "coalesce(additional_data, '') FROM the_event",
         "replay-events",
     ),
     spoil(
@@ -34,7 +34,7 @@ REPLAY_CORRUPTIONS = (
     ),
     spoil(
         "an event's data is written otherwise",
-        "UPDATE usage_event u SET additional_data = u.additional_data || ' ' "
+        "UPDATE usage_event_row u SET additional_data = u.additional_data || ' ' "
         "WHERE event_ref = (SELECT event_ref FROM usage_event WHERE additional_data IS NOT NULL "
         "LIMIT 1)",
         "replay-events",
@@ -43,6 +43,13 @@ REPLAY_CORRUPTIONS = (
         "an event's fingerprint is forged, so that its conflict passes for a copy",
         "UPDATE usage_event u SET fingerprint = u.fingerprint + 1 FROM the_event e "
         "WHERE u.event_ref = e.event_ref",
+        "replay-events",
+    ),
+    spoil(
+        "an event says that it was first at another place of the log",
+        "INSERT INTO usage_event_origin (shard_key, event_ref, tenant_id, origin_offset, "
+        "origin_partition) SELECT shard_key, event_ref, tenant_id, rated_at, "
+        "(origin_partition + 1) % 4 FROM the_event",
         "replay-events",
     ),
     spoil(

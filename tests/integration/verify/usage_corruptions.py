@@ -104,10 +104,10 @@ USAGE_CORRUPTIONS = (
     ),
     spoil(
         "an event is doubled",
-        "INSERT INTO usage_event SELECT (left(event_ref::text, 35) || "
+        "INSERT INTO usage_event_row SELECT (left(event_ref::text, 35) || "
         "to_hex((('x' || right(event_ref::text, 1))::bit(4)::int + 1) % 16))::uuid, occurred_at, "
-        "fingerprint, rated_at, origin_offset, shard_key, tenant_id, customer_id, meter_id, "
-        "origin_partition, quantity, additional_data FROM the_event",
+        "fingerprint, rated_at, shard_key, tenant_id, customer_id, meter_id, quantity, "
+        "coalesce(additional_data, '') FROM the_event",
         "counters",
         "places",
         "charges",
@@ -118,10 +118,10 @@ USAGE_CORRUPTIONS = (
     spoil(
         "an event is dropped and another doubled in its place",
         "DELETE FROM usage_event USING the_twin t WHERE usage_event.event_ref = t.event_ref; "
-        "INSERT INTO usage_event SELECT (left(e.event_ref::text, 35) || "
+        "INSERT INTO usage_event_row SELECT (left(e.event_ref::text, 35) || "
         "to_hex((('x' || right(e.event_ref::text, 1))::bit(4)::int + 1) % 16))::uuid, "
-        "e.occurred_at, e.fingerprint, t.rated_at, t.origin_offset, e.shard_key, e.tenant_id, "
-        "e.customer_id, e.meter_id, e.origin_partition, e.quantity, e.additional_data "
+        "e.occurred_at, e.fingerprint, t.rated_at, e.shard_key, e.tenant_id, "
+        "e.customer_id, e.meter_id, e.quantity, coalesce(e.additional_data, '') "
         "FROM the_event e, the_twin t",
         "charges",
         "cuts",
@@ -157,10 +157,10 @@ USAGE_CORRUPTIONS = (
         "AND date_trunc('month', occurred_at) - interval '1 day' < end_at "
         "WHERE occurred_at - date_trunc('month', occurred_at) < interval '3 days' "
         "ORDER BY event_ref LIMIT 1) "
-        "INSERT INTO usage_event SELECT (lpad(to_hex(('x' || left(event_ref::text, 3))::bit(12)"
+        "INSERT INTO usage_event_row SELECT (lpad(to_hex(('x' || left(event_ref::text, 3))::bit(12)"
         "::int - 1), 3, '0') || substr(event_ref::text, 4))::uuid, date_trunc('month', "
-        "occurred_at) - interval '1 day', fingerprint, -1, origin_offset, shard_key, tenant_id, "
-        "customer_id, meter_id, origin_partition, 0, additional_data FROM late",
+        "occurred_at) - interval '1 day', fingerprint, -1, shard_key, tenant_id, "
+        "customer_id, meter_id, 0, coalesce(additional_data, '') FROM late",
         "counters",
         "months",
         "places",
@@ -292,7 +292,7 @@ USAGE_CORRUPTIONS = (
     ),
     spoil(
         "what a cut event was sent with is altered",
-        'UPDATE usage_event u SET additional_data = \'{"region": "elsewhere"}\' '
+        'UPDATE usage_event_row u SET additional_data = \'{"region": "elsewhere"}\' '
         "FROM the_event e WHERE u.event_ref = e.event_ref",
         "digests",
     ),
