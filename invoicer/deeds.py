@@ -5,72 +5,29 @@ such that it can be done, and has then done nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from invoicer.assembly import DocumentKey
 from invoicer.issuing import Batch, issue_ready
 from invoicer.numbering import Ready
-from invoicer.repository import Issuer, load_standing, read_key
-from runtime.clock import Clock
-from runtime.postgres import Connection, Queries
+from invoicer.paying import pay, settle, take_back
+from invoicer.repository import load_standing, read_key
+from invoicer.subject import Subject, minor_of, queries, today
+from runtime.postgres import Connection
 from schemas.crediting import CREDITABLE, Creditable, take_off
 from schemas.document import DocumentState
 from schemas.document_ref import credit_ref
-from schemas.errors import Conflict, InvalidInput
+from schemas.errors import Conflict
 from schemas.lifecycle import REDRAWN, Cause, check_transition
 from schemas.money import currency_digits, decimal_to_scaled, round_fraction, scaled_to_decimal
 
-queries: Final = Queries.beside(__file__, "requests.sql")
-
 CREDIT_PREFIX: Final = "CR-"
 """Before the numbers of credits that people make, and their series."""
-
-
-class Request(NamedTuple):
-    """A claimed row of `document_request`. details: JSON, as the gateway checked them."""
-
-    shard_key: int
-    request_ref: UUID
-    tenant_id: int
-    document_ref: UUID
-    action: str
-    details: str
-    made_by: str
-
-
-class Subject(NamedTuple):
-    """The document that something is done with, by whom, and how."""
-
-    row: asyncpg.Record
-    made_by: str
-    details: Mapping[str, Any]
-    clock: Clock
-    is_mailed: bool
-
-    @property
-    def place(self) -> tuple[int, UUID]:
-        """The document's primary key."""
-        return self.row["shard_key"], self.row["document_ref"]
-
-    @property
-    def state(self) -> DocumentState:
-        """Where it stands."""
-        return DocumentState(self.row["state"])
-
-    @property
-    def issuer(self) -> Issuer:
-        """Whose numbers it gets."""
-        row = self.row
-        number_format, year = row["document_number_format"], row["issue_date"].year
-        return Issuer(row["tenant_id"], row["entity_id"], number_format, year)
-
 
 Deed = Callable[[Connection, Subject], Awaitable[UUID]]
 """Returns the ref of the document that answers the request."""
@@ -164,14 +121,16 @@ async def credit(connection: Connection, subject: Subject) -> UUID:
     assert before is not None, "an aggregate has a row"
     left = _creditable(row, before, digits)
     asked = subject.details.get("amount")
-    taken = take_off(left, None if asked is None else _minor(Decimal(asked), digits))
+    taken = take_off(left, None if asked is None else minor_of(Decimal(asked), digits))
     ref = credit_ref(row["document_ref"], before["credits"] + 1)
-    day = max(_today(subject.clock(), row["timezone"]), row["issue_date"])
+    day = max(today(subject.clock(), row["timezone"]), row["issue_date"])
     total, tax = (scaled_to_decimal(-minor, digits) for minor in taken)
     values = (ref, day, total, tax, subject.details["reason"])
     await connection.execute(queries.add_credit, *subject.place, *values)
     key = DocumentKey(row["shard_key"], ref, row["contract_ref"], row["document_group"], day)
     await _issue(connection, subject, key, total, CREDIT_PREFIX)
+    await connection.execute(queries.act_for_payment)
+    await settle(connection, subject)
     return ref
 
 
@@ -184,18 +143,6 @@ def _creditable(row: asyncpg.Record, before: asyncpg.Record, digits: int) -> Cre
     return Creditable(total, tax, total_left, min(tax_left, max(0, total_left)))
 
 
-def _minor(amount: Decimal, digits: int) -> int:
-    """Return an amount in the minor unit. Raises InvalidInput where it has parts of one."""
-    if amount != round(amount, digits):
-        detail = f"must have at most {digits} digits after the point"
-        raise InvalidInput("amount_digits", detail, "/amount")
-    return decimal_to_scaled(amount, digits)
-
-
-def _today(now: datetime, timezone: str) -> date:
-    return now.astimezone(ZoneInfo(timezone)).date()
-
-
 DEEDS: Final[Mapping[str, Deed]] = {
     "APPROVE": approve,
     "REJECT": reject,
@@ -203,4 +150,6 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "VOID": void,
     "SEND": send,
     "CREDIT": credit,
+    "PAY": pay,
+    "TAKE_BACK": take_back,
 }

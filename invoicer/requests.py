@@ -13,9 +13,10 @@ import asyncpg
 import msgspec
 
 from invoicer import metrics
-from invoicer.deeds import DEEDS, Request, Subject, queries
+from invoicer.deeds import DEEDS
 from invoicer.outbox_loop import ERROR_LENGTH_MAX, OutboxLoop
 from invoicer.settings import InvoicerSettings
+from invoicer.subject import Request, Subject, queries
 from runtime.clock import Clock
 from runtime.logging import get_logger
 from runtime.postgres import TRANSIENT_ERRORS, Connection

@@ -104,3 +104,43 @@ SELECT d.shard_key, $3, d.tenant_id, d.customer_id, d.contract_ref, d.entity_id,
     d.period_end, d.is_partial_period, $5::numeric - $6::numeric, 0, $6::numeric, 0, $5::numeric,
     d.parties || jsonb_build_object('note', $7::text)
 FROM document d WHERE d.shard_key = $1 AND d.document_ref = $2;
+
+-- name: act_for_payment
+SELECT set_config('meterline.cause', 'PAYMENT', true);
+
+-- name: load_account
+-- What a document asks for, less all that was taken off it since, and what has come for it.
+SELECT d.total + coalesce((
+        SELECT sum(c.total) FROM document c
+        WHERE c.shard_key = d.shard_key AND c.parent_document_ref = d.document_ref
+          AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
+          AND c.state <> 'VOID'), 0) AS total,
+    coalesce((
+        SELECT sum(p.amount) FROM payment p
+        WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref
+          AND p.reversed_at IS NULL), 0) AS paid,
+    (SELECT max(p.paid_date) FROM payment p
+     WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref
+       AND p.reversed_at IS NULL) AS paid_date
+FROM document d WHERE d.shard_key = $1 AND d.document_ref = $2;
+
+-- name: find_payment_of
+SELECT amount, paid_date FROM payment
+WHERE shard_key = $1 AND document_ref = $2 AND reference = $3 AND reversed_at IS NULL;
+
+-- name: add_payment
+INSERT INTO payment (shard_key, document_ref, tenant_id, payment_ref, amount, paid_date, method,
+    reference, recorded_by, recorded_at)
+VALUES ($1, $2, $3, gen_random_uuid(), $4, $5, $6, $7, $8, $9);
+
+-- name: take_payment_back
+UPDATE payment SET reversed_at = $4, reversed_by = $5, reversal_reason = $6
+WHERE shard_key = $1 AND document_ref = $2 AND payment_ref = $3 AND reversed_at IS NULL
+RETURNING true;
+
+-- name: has_payment
+SELECT true FROM payment WHERE shard_key = $1 AND document_ref = $2 AND payment_ref = $3;
+
+-- name: settle
+UPDATE document SET state = $3, paid_date = $4
+WHERE shard_key = $1 AND document_ref = $2 AND (state, paid_date) IS DISTINCT FROM ($3, $4);

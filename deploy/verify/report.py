@@ -18,6 +18,7 @@ from deploy.verify import (
     event_documents,
     log,
     partitions,
+    payments,
     prices,
     rollups,
     rows,
@@ -46,6 +47,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *documents.CHECKS,
     *event_documents.CHECKS,
     *credits.CHECKS,
+    *payments.CHECKS,
     *rows.CHECKS,
     *audit.CHECKS,
 )

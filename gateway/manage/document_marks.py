@@ -10,7 +10,14 @@ from runtime.postgres import Connection, Queries
 
 queries: Final = Queries.beside(__file__, "document_requests.sql")
 
-NO_MARKS: Final[dict[str, Any]] = {"review": None, "voided": None, "credited_by": []}
+NO_MARKS: Final[dict[str, Any]] = {
+    "review": None,
+    "voided": None,
+    "credited_by": [],
+    "payments": [],
+    "amount_due": None,
+    "overpaid": None,
+}
 
 
 async def load_marks(

@@ -1,4 +1,4 @@
-"""What is done with documents on purpose: approved, sent back, voided, mailed again, credited.
+"""What is done with documents on purpose: approved, sent back, voided, mailed, credited, paid.
 
 The gateway changes no document. It writes what is wanted, with its audit entry, and waits for the
 invoicer to do it, or to say why not.
@@ -43,7 +43,12 @@ _ACTIONS: Final = {
     "VOID": "document.void_asked",
     "SEND": "document.sending_asked",
     "CREDIT": "document.credit_asked",
+    "PAY": "document.payment_noted",
+    "TAKE_BACK": "document.payment_taken_back",
 }
+
+_FIELDS: Final = {"amount_digits": "/amount", "paid_date_ahead": "/paid_date"}
+"""What a request can be refused for that is wrong in a field of it."""
 
 Place = tuple[int, UUID]
 """Shard key and ref of a request."""
@@ -120,11 +125,17 @@ async def _said(request: web.Request, read: Any) -> dict[str, Any]:  # noqa: ANN
 
 
 async def _ask(request: web.Request, action: str, details: Mapping[str, Any]) -> web.Response:
+    """Ask for what is wanted with the document of the path."""
+    return await ask(request, path_ref(request, "invoice_ref"), action, details)
+
+
+async def ask(
+    request: web.Request, document_ref: UUID, action: str, details: Mapping[str, Any]
+) -> web.Response:
     """Write what is wanted, and answer with the document once it is done.
 
     202 when the invoicer doesn't get to it in time: it is done later, and the document shows it.
     """
-    document_ref = path_ref(request, "invoice_ref")
     place, is_new = await _write(request, document_ref, action, details)
     found = await _wait(request, place)
     headers = {} if is_new else {"Idempotent-Replayed": "true"}
@@ -132,8 +143,10 @@ async def _ask(request: web.Request, action: str, details: Mapping[str, Any]) ->
         said = {"request_ref": place[1], "invoice_ref": document_ref, "outcome": None}
         answer = json_answer(said, status=202)
     elif found["outcome"] == "REFUSED":
-        if found["code"] == "amount_digits":
-            raise InvalidInput(found["code"], found["detail"], "/amount")
+        if found["code"] in _FIELDS:
+            raise InvalidInput(found["code"], found["detail"], _FIELDS[found["code"]])
+        if found["code"] == "payment_unknown":
+            raise NotFound(found["code"], found["detail"])
         raise Conflict(found["code"], found["detail"])
     else:
         answer = await _document(request, found["result_ref"])

@@ -39,4 +39,34 @@ SELECT c.parent_document_ref, 'credited_by', jsonb_agg(jsonb_build_object(
 FROM document c
 WHERE c.tenant_id = $1 AND c.shard_key = ANY ($2) AND c.parent_document_ref = ANY ($3)
     AND c.kind = 'CREDIT' AND c.number IS NOT NULL
-GROUP BY c.parent_document_ref;
+GROUP BY c.parent_document_ref
+UNION ALL
+SELECT p.document_ref, 'payments', jsonb_agg(jsonb_build_object(
+    'payment_ref', p.payment_ref, 'amount', p.amount, 'paid_date', p.paid_date,
+    'method', p.method, 'reference', p.reference, 'recorded_by', p.recorded_by,
+    'recorded_at', p.recorded_at, 'reversed_at', p.reversed_at, 'reversed_by', p.reversed_by,
+    'reversal_reason', p.reversal_reason) ORDER BY p.recorded_at, p.payment_ref)::text
+FROM payment p
+WHERE p.tenant_id = $1 AND p.shard_key = ANY ($2) AND p.document_ref = ANY ($3)
+GROUP BY p.document_ref
+UNION ALL
+SELECT a.document_ref, m.mark, m.value::text
+FROM (
+    SELECT d.document_ref, d.state, d.total, d.total + coalesce((
+            SELECT sum(c.total) FROM document c
+            WHERE c.shard_key = d.shard_key AND c.parent_document_ref = d.document_ref
+              AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
+              AND c.state <> 'VOID'), 0) - coalesce((
+            SELECT sum(p.amount) FROM payment p
+            WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref
+              AND p.reversed_at IS NULL), 0) AS due
+    FROM document d
+    WHERE d.tenant_id = $1 AND d.shard_key = ANY ($2) AND d.document_ref = ANY ($3)
+      AND d.number IS NOT NULL
+) a
+CROSS JOIN LATERAL (VALUES
+    ('amount_due', CASE WHEN a.state = 'VOID' THEN 0 WHEN a.total < 0 THEN least(a.due, 0)
+                   ELSE greatest(a.due, 0) END),
+    ('overpaid', CASE WHEN a.state = 'VOID' THEN 0 WHEN a.total < 0 THEN greatest(a.due, 0)
+                 ELSE -least(a.due, 0) END)
+) AS m (mark, value);

@@ -15,6 +15,4 @@ ROUTES = [
     *routes_of(
         "POST", "/api/contracts/publish/{contract_ref}", not_yet, "billing:write", status=422
     ),
-    *routes_of("GET", "/api/invoices/reconcile", not_yet, "billing:write", status=422),
-    *routes_of("POST", "/api/invoices/reconcile", not_yet, "billing:write", status=422),
 ]

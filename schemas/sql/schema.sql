@@ -1410,13 +1410,54 @@ contract and currency that was issued by then; total_in_contract of later ones l
 CREATE INDEX document_void_contract
 ON document_void (shard_key, contract_ref, currency, after_number);
 
+CREATE TABLE payment (
+    shard_key integer NOT NULL,
+    payment_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    document_ref uuid NOT NULL,
+    amount numeric NOT NULL CHECK (amount <> 0),
+    paid_date date NOT NULL,
+    method text,
+    reference text,
+    recorded_by text NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    reversed_at timestamptz,
+    reversed_by text,
+    reversal_reason text,
+    CHECK ((reversed_at IS NULL) = (reversed_by IS NULL)),
+    CHECK ((reversed_at IS NULL) = (reversal_reason IS NULL)),
+    PRIMARY KEY (shard_key, payment_ref),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE payment IS
+'Writer: invoicer. Money that came for a document; below zero, that was paid back for a credit
+document. It is never changed, and may be taken back once. reference: what the bank calls it; it
+counts once for a document.';
+CREATE UNIQUE INDEX payment_reference ON payment (shard_key, document_ref, reference)
+WHERE reference IS NOT NULL AND reversed_at IS NULL;
+CREATE INDEX payment_document ON payment (shard_key, document_ref);
+
+CREATE FUNCTION keep_payment() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    movable text[] := ARRAY['reversed_at', 'reversed_by', 'reversal_reason'];
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.reversed_at IS NOT NULL
+       OR to_jsonb(OLD) - movable <> to_jsonb(NEW) - movable THEN
+        RAISE EXCEPTION 'payment % cannot be changed', OLD.payment_ref
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER payment_kept BEFORE UPDATE OR DELETE ON payment
+FOR EACH ROW EXECUTE FUNCTION keep_payment();
+
 CREATE TABLE document_request (
     shard_key integer NOT NULL,
     request_ref uuid NOT NULL,
     tenant_id integer NOT NULL REFERENCES tenant,
     document_ref uuid NOT NULL,
     action text NOT NULL
-    CHECK (action IN ('APPROVE', 'REJECT', 'REVIEW', 'VOID', 'SEND', 'CREDIT')),
+    CHECK (action IN ('APPROVE', 'REJECT', 'REVIEW', 'VOID', 'SEND', 'CREDIT', 'PAY', 'TAKE_BACK')),
     details jsonb NOT NULL,
     made_by text NOT NULL,
     idempotency_key text,

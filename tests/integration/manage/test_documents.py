@@ -13,6 +13,9 @@ UNCORRECTED = {"adjustments": [], "adjusted_by": [], "adjustment_waits": False} 
     "review": None,
     "voided": None,
     "credited_by": [],
+    "payments": [],
+    "amount_due": 1155.48,
+    "overpaid": 0,
 }
 NOWHERE = "00000000-0000-4000-8000-00000000dead"
 

@@ -101,6 +101,12 @@ DEEDS = {
     ("POST", f"/api/invoices/{{invoice_ref}}/{deed}")
     for deed in ("approve", "reject", "review", "void", "send", "credit")
 }
+#: Tested in test_reconciling.py.
+PAYMENTS = {
+    ("GET", "/api/invoices/reconcile"),
+    ("POST", "/api/invoices/reconcile"),
+    ("POST", "/api/invoices/{invoice_ref}/payments/{payment_ref}/reverse"),
+}
 #: Tested in test_webhooks.py.
 WEBHOOKS = {("POST", "/api/webhooks"), ("GET", "/api/webhooks")} | {
     (verb, f"/api/webhooks/{{webhook_ref}}{rest}")
@@ -118,8 +124,6 @@ LATER = {
     ("POST", "/api/contracts/publish/{contract_ref}"),
     ("GET", "/api/contracts/invoices/current/{contract_ref}"),
     ("GET", "/api/contracts/invoices/next/{contract_ref}"),
-    ("GET", "/api/invoices/reconcile"),
-    ("POST", "/api/invoices/reconcile"),
 }
 
 
@@ -152,7 +156,7 @@ def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
     elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER | DEEDS
-    elsewhere |= WEBHOOKS
+    elsewhere |= WEBHOOKS | PAYMENTS
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 

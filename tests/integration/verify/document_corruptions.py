@@ -184,4 +184,33 @@ DOCUMENT_CORRUPTIONS = (
         "lines",
         "tenants",
     ),
+    # Payments.
+    spoil(
+        "a document is called paid, and no money came",
+        "UPDATE document d SET state = 'PAID', paid_date = '2026-11-20' FROM the_document t "
+        "WHERE d.document_ref = t.document_ref",
+        "payments",
+    ),
+    spoil(
+        "a document is called paid in part, and no money came",
+        "UPDATE document d SET state = 'PARTIALLY_PAID' FROM the_document t "
+        "WHERE d.document_ref = t.document_ref",
+        "payments",
+    ),
+    spoil(
+        "money came, and its document doesn't know",
+        "INSERT INTO payment (shard_key, payment_ref, tenant_id, document_ref, amount, paid_date, "
+        "recorded_by, recorded_at) SELECT shard_key, gen_random_uuid(), tenant_id, document_ref, "
+        "0.01, '2026-11-20', 'x', now() FROM the_document",
+        "payments",
+    ),
+    spoil(
+        "money came the wrong way",
+        "INSERT INTO payment (shard_key, payment_ref, tenant_id, document_ref, amount, paid_date, "
+        "recorded_by, recorded_at) SELECT shard_key, gen_random_uuid(), tenant_id, document_ref, "
+        "-0.01, '2026-11-20', 'x', now() FROM the_document; "
+        "UPDATE document d SET state = 'PARTIALLY_PAID' FROM the_document t "
+        "WHERE d.document_ref = t.document_ref",
+        "payments",
+    ),
 )

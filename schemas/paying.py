@@ -1,0 +1,65 @@
+"""What a payment makes of a document: how much is due, and where the document stands. Pure.
+
+Amounts are whole numbers of the currency's minor unit. A credit document has a total below zero:
+paying it means paying the customer back, with the signs turned around.
+"""
+
+from typing import Final, NamedTuple
+
+from schemas.document import DocumentState
+from schemas.errors import Conflict
+
+_S = DocumentState
+
+PAYABLE: Final = frozenset(
+    {_S.ISSUED, _S.SENT, _S.PARTIALLY_PAID, _S.PAID, _S.LATE, _S.PAYMENT_FAILED, _S.UNCOLLECTIBLE}
+)
+"""States in which money can come for a document."""
+
+
+class Account(NamedTuple):
+    """What a document asks for and what has come. total: less all that was credited since."""
+
+    total: int
+    paid: int
+
+    @property
+    def due(self) -> int:
+        """What is still to be paid, of the total's sign; 0 when too much has come."""
+        left = self.total - self.paid
+        return max(left, 0) if self.total >= 0 else min(left, 0)
+
+    @property
+    def overpaid(self) -> int:
+        """What has come beyond the total, never below zero."""
+        return abs(self.paid - (self.total - self.due))
+
+
+def amount_to_pay(account: Account, asked: int | None) -> int:
+    """Return what a payment comes to: what was said, above zero, or else all that is due."""
+    if asked is None:
+        return account.due
+    return asked if account.total >= 0 else -asked
+
+
+def check_payable(state: DocumentState) -> None:
+    """Raise Conflict unless money can come for a document in a state."""
+    if state not in PAYABLE:
+        raise Conflict("document_not_payable", f"a document that is {state} can't be paid")
+
+
+def state_after(
+    account: Account, state: DocumentState, *, was_sent: bool, is_settled: bool = False
+) -> DocumentState:
+    """Return where a document stands once what has come for it has changed.
+
+    was_sent: it has left for the customer. is_settled: somebody says that it is paid; where nothing
+    is due, nothing has to come. What is late, or was given up, stays so until money comes.
+    """
+    if not account.due and (account.paid or is_settled):
+        return _S.PAID
+    if account.paid:
+        return _S.PARTIALLY_PAID
+    if state in {_S.PAID, _S.PARTIALLY_PAID}:
+        return _S.SENT if was_sent else _S.ISSUED
+    return state
