@@ -9,14 +9,14 @@ INSERT INTO entity (tenant_id, entity_ref, name, legal_name, timezone, currency)
 SELECT tenant_id, gen_random_uuid(), 'Benchmark', 'Benchmark Inc.', 'UTC', 'USD' FROM made;
 
 -- name: make_meters
--- $1 meters, and a pricing with a line for each: half of them with a price a unit, half tiered.
+-- $1 meters, and a draft with a line for each: half of them with a price a unit, half tiered.
 WITH product AS (
     INSERT INTO product (tenant_id, product_ref, name)
     SELECT tenant_id, gen_random_uuid(), 'Benchmark' FROM tenant
     RETURNING tenant_id, product_id
 ), pricing AS (
     INSERT INTO pricing (tenant_id, pricing_ref, product_id, name, is_published)
-    SELECT tenant_id, gen_random_uuid(), product_id, 'Benchmark', true FROM product
+    SELECT tenant_id, gen_random_uuid(), product_id, 'Benchmark', false FROM product
     RETURNING tenant_id, pricing_id
 ), meter AS (
     INSERT INTO meter (tenant_id, usage_product_ref, name, aggregation)

@@ -149,8 +149,8 @@ async def make_pricing(
         "pricing_ref": pricing_ref,
         "product_id": await _insert(connection, "product", product, "product_id"),
         "name": "Standard",
-        "is_published": True,
         **fields,
+        "is_published": False,
     }
     pricing_id = await _insert(connection, "pricing", pricing, "pricing_id")
     ids, refs = [], []
@@ -167,6 +167,9 @@ async def make_pricing(
         }
         ids.append(await _insert(connection, "pricing_line", line, "pricing_line_id"))
         refs.append(ref)
+    if fields.get("is_published", True):  # a published pricing takes no more lines
+        publish = "UPDATE pricing SET is_published = true WHERE pricing_id = $1"
+        await connection.execute(publish, pricing_id)
     return MadePricing(pricing_id, pricing_ref, tuple(ids), tuple(refs))
 
 

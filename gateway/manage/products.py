@@ -42,22 +42,32 @@ class NewLine(Struct, frozen=True):
 
 
 class NewPricing(Struct, frozen=True):
-    """A product and its first pricing as they are asked for."""
+    """A pricing as it is asked for."""
 
-    product_name: str
     pricing_name: str
     minimum_fee: Decimal | None
     publish: bool
     lines: tuple[NewLine, ...]
 
 
-def read_pricing(fields: Fields) -> NewPricing:
+class NewProduct(Struct, frozen=True):
+    """A product and its first pricing as they are asked for."""
+
+    product_name: str
+    pricing: NewPricing
+
+
+def read_new_product(fields: Fields) -> NewProduct:
     """Read the body of `POST /api/products`."""
+    return NewProduct(fields.required(values.name, "product_name"), read_pricing(fields))
+
+
+def read_pricing(fields: Fields) -> NewPricing:
+    """Read the pricing in a body."""
     lines = fields.each("line_items")
     if not lines:
         fields.add("required", "must list at least one line item", "line_items")
     return NewPricing(
-        product_name=fields.required(values.name, "product_name"),
         pricing_name=fields.required(values.name, "pricing_name"),
         minimum_fee=fields.optional(values.fee, "minimum_fee"),
         publish=fields.optional(values.flag, "publish") or False,
@@ -105,12 +115,12 @@ def _without_empty(fields: Mapping[str, object]) -> dict[str, object]:
 async def create_product(request: web.Request) -> web.Response:
     """POST /api/products."""
     body = await read_body(request, refuses_unknown=True)
-    pricing = read_pricing(body.fields)
+    product = read_new_product(body.fields)
     body.finish()
     async with transaction(request) as (connection, tenant_id):
         await lock_meters(connection, tenant_id)
-        meters = await find_meters(body, connection, tenant_id, pricing.lines)
-        answer = await _add_product(connection, tenant_id, pricing, meters)
+        meters = await find_meters(body, connection, tenant_id, product.pricing.lines)
+        answer = await _add_product(connection, tenant_id, product, meters)
         made = body.fields.values
         await note(request, connection, "pricing.made", answer["pricing_ref"], after=made)
     return json_answer(answer)
@@ -141,16 +151,29 @@ async def find_meters(
 async def _add_product(
     connection: Connection,
     tenant_id: int,
+    product: NewProduct,
+    meters: Mapping[UUID | None, int],
+) -> dict[str, Any]:
+    product_ref = uuid4()
+    try:
+        product_id = await connection.fetchval(
+            queries.add_product, tenant_id, product_ref, product.product_name
+        )
+    except asyncpg.UniqueViolationError:
+        raise _name_taken(product.product_name) from None
+    added = await add_pricing(connection, tenant_id, product_id, product.pricing, meters)
+    return {"product_ref": product_ref, **added}
+
+
+async def add_pricing(
+    connection: Connection,
+    tenant_id: int,
+    product_id: int,
     pricing: NewPricing,
     meters: Mapping[UUID | None, int],
 ) -> dict[str, Any]:
-    product_ref, pricing_ref = uuid4(), uuid4()
-    try:
-        product_id = await connection.fetchval(
-            queries.add_product, tenant_id, product_ref, pricing.product_name
-        )
-    except asyncpg.UniqueViolationError:
-        raise _name_taken(pricing.product_name) from None
+    """Add a pricing to a product, and return its refs as the API answers them."""
+    pricing_ref = uuid4()
     pricing_id = await connection.fetchval(
         queries.add_pricing,
         tenant_id,
@@ -158,23 +181,31 @@ async def _add_product(
         product_id,
         pricing.pricing_name,
         pricing.minimum_fee,
-        pricing.publish,
     )
-    refs = [uuid4() for _ in pricing.lines]
+    items = await add_lines(connection, tenant_id, pricing_id, pricing.lines, meters)
+    if pricing.publish:  # its lines first: a published pricing takes no more
+        await connection.execute(queries.publish_pricing, tenant_id, pricing_ref)
+    return {"pricing_ref": pricing_ref, "line_items": items}
+
+
+async def add_lines(
+    connection: Connection,
+    tenant_id: int,
+    pricing_id: int,
+    lines: Sequence[NewLine],
+    meters: Mapping[UUID | None, int],
+) -> list[dict[str, Any]]:
+    """Add the line items of a draft, and return each one's ref and name, in order."""
+    refs = [uuid4() for _ in lines]
     rows = [
-        (tenant_id, ref, pricing_id, position, line.item, meters.get(line.meter_ref), price)
-        for position, (ref, line) in enumerate(zip(refs, pricing.lines, strict=True))
+        (tenant_id, ref, pricing_id, place, line.item, meters.get(line.meter_ref), price)
+        for place, (ref, line) in enumerate(zip(refs, lines, strict=True))
         for price in (to_json(line.price),)
     ]
     await connection.executemany(queries.add_pricing_line, rows)
-    return {
-        "product_ref": product_ref,
-        "pricing_ref": pricing_ref,
-        "line_items": [
-            {"line_item_ref": ref, "item": line.item}
-            for ref, line in zip(refs, pricing.lines, strict=True)
-        ],
-    }
+    return [
+        {"line_item_ref": ref, "item": line.item} for ref, line in zip(refs, lines, strict=True)
+    ]
 
 
 def _name_taken(name: str) -> Conflict:
@@ -283,7 +314,7 @@ def check_sellable(lines: Sequence[Row], currency: str) -> None:
 
 
 ROUTES = [
-    *routes_of("POST", "/api/products", create_product, "billing:write", reads=read_pricing),
+    *routes_of("POST", "/api/products", create_product, "billing:write", reads=read_new_product),
     *routes_of("GET", "/api/products", list_products, "billing:read", asks=read_drafts),
     *routes_of(
         "PUT", "/api/products/{product_ref}", rename_product, "billing:write", reads=read_product

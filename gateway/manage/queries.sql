@@ -155,16 +155,41 @@ WHERE m.tenant_id = $1 AND m.meter_id > $2 ORDER BY m.meter_id LIMIT $3;
 INSERT INTO product (tenant_id, product_ref, name) VALUES ($1, $2, $3) RETURNING product_id;
 
 -- name: hold_product
-SELECT product_ref, name FROM product WHERE tenant_id = $1 AND product_ref = $2
+SELECT product_id, product_ref, name FROM product WHERE tenant_id = $1 AND product_ref = $2
 FOR NO KEY UPDATE;
 
 -- name: change_product
 UPDATE product SET name = $3 WHERE tenant_id = $1 AND product_ref = $2;
 
 -- name: add_pricing
+-- A draft.
 INSERT INTO pricing (tenant_id, pricing_ref, product_id, name, minimum_fee, is_published)
-VALUES ($1, $2, $3, $4, $5, $6)
+VALUES ($1, $2, $3, $4, $5, false)
 RETURNING pricing_id;
+
+-- name: hold_pricing
+SELECT p.pricing_id, p.product_id, p.name, p.minimum_fee, p.is_published, o.product_ref
+FROM pricing p JOIN product o ON o.tenant_id = p.tenant_id AND o.product_id = p.product_id
+WHERE p.tenant_id = $1 AND p.pricing_ref = $2
+FOR NO KEY UPDATE OF p;
+
+-- name: change_draft
+UPDATE pricing SET name = $3, minimum_fee = $4 WHERE tenant_id = $1 AND pricing_id = $2;
+
+-- name: delete_draft_lines
+DELETE FROM pricing_line WHERE tenant_id = $1 AND pricing_id = $2 AND base_line_id IS NULL;
+
+-- name: copy_pricing_lines
+-- The line items of one pricing into another, under refs of their own.
+INSERT INTO pricing_line (tenant_id, line_item_ref, pricing_id, position, item, meter_id, price)
+SELECT tenant_id, gen_random_uuid(), $3, position, item, meter_id, price FROM pricing_line
+WHERE tenant_id = $1 AND pricing_id = $2 AND base_line_id IS NULL
+RETURNING line_item_ref, item, position;
+
+-- name: find_template_meter
+-- The oldest meter whose events and cells can be priced, too.
+SELECT usage_product_ref FROM meter WHERE tenant_id = $1 AND aggregation IN ('SUM', 'COUNT')
+ORDER BY meter_id LIMIT 1;
 
 -- name: add_pricing_line
 INSERT INTO pricing_line (tenant_id, line_item_ref, pricing_id, position, item, meter_id, price)

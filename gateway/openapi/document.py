@@ -54,6 +54,7 @@ _TWO_KINDS: Final[Mapping[str, Schema]] = {"net_terms": {"type": ["integer", "st
 _WHOLE: Final[Mapping[str, Schema]] = {
     "fields": FORMAT_FIELDS,
     "values": {"type": "object"},
+    "product_request": {"type": "object"},
     "additional_report_data": {"type": "object"},
 }
 """The same for objects, whose fields differ from one to the next."""

@@ -444,6 +444,31 @@ own, by an override, names the line item that it is sold in the place of.';
 CREATE UNIQUE INDEX pricing_line_place ON pricing_line (tenant_id, pricing_id, position)
 WHERE base_line_id IS NULL;
 
+CREATE FUNCTION keep_published_pricing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a published pricing is never changed' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER pricing_kept BEFORE UPDATE ON pricing FOR EACH ROW
+WHEN (OLD.is_published AND OLD IS DISTINCT FROM NEW) EXECUTE FUNCTION keep_published_pricing();
+CREATE TRIGGER pricing_stays BEFORE DELETE ON pricing FOR EACH ROW
+WHEN (OLD.is_published) EXECUTE FUNCTION keep_published_pricing();
+CREATE FUNCTION keep_published_line() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' AND NEW.base_line_id IS NULL AND EXISTS (
+        SELECT FROM pricing p WHERE p.tenant_id = NEW.tenant_id AND p.pricing_id = NEW.pricing_id
+        AND p.is_published FOR SHARE
+    ) OR TG_OP <> 'INSERT' AND (OLD.base_line_id IS NOT NULL OR EXISTS (
+        SELECT FROM pricing p WHERE p.tenant_id = OLD.tenant_id AND p.pricing_id = OLD.pricing_id
+        AND p.is_published FOR SHARE
+    )) THEN
+        RAISE EXCEPTION 'a line item of a published pricing is never changed'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+CREATE TRIGGER pricing_line_kept BEFORE INSERT OR UPDATE OR DELETE ON pricing_line
+FOR EACH ROW EXECUTE FUNCTION keep_published_line();
+
 -- ---------------------------------------------------------------- contracts
 
 CREATE TABLE contract (
@@ -2003,6 +2028,7 @@ GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer
     pricing, pricing_line, contract, contract_product, contract_line, partition_change,
     reference_version
 TO meterline_tenant;
+GRANT DELETE ON pricing_line TO meterline_tenant; -- of drafts: the trigger holds the others
 GRANT INSERT, DELETE ON idempotent_answer, upload_rejection, meter_feed TO meterline_tenant;
 GRANT INSERT, UPDATE ON upload, alert TO meterline_tenant;
 GRANT INSERT ON document_request, audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;

@@ -115,6 +115,13 @@ WEBHOOKS = {("POST", "/api/webhooks"), ("GET", "/api/webhooks")} | {
         *(("POST", "/rotate"), ("POST", "/test"), ("POST", "/replay")),
     )
 }
+#: Tested in test_pricings.py.
+PRICINGS = {
+    ("POST", "/api/products/{product_ref}/pricings"),
+    ("PUT", "/api/pricings/{pricing_ref}"),
+    ("POST", "/api/pricings/{pricing_ref}/duplicate"),
+    ("GET", "/api/pricings/templates"),
+}
 #: Asks of what it is told alone.
 COMPUTED = {("POST", "/api/pricings/simulate")}
 LATER = {
@@ -156,7 +163,7 @@ def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
     elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER | DEEDS
-    elsewhere |= WEBHOOKS | PAYMENTS
+    elsewhere |= WEBHOOKS | PAYMENTS | PRICINGS
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 
