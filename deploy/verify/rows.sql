@@ -42,6 +42,9 @@ WITH relation (child, name, parent, tenant_id, parent_tenant_id) AS (
     SELECT 'contract', c.contract_ref::text, 'customer', c.tenant_id, p.tenant_id
     FROM contract c LEFT JOIN customer p USING (shard_key, customer_id)
     UNION ALL
+    SELECT 'contract draft', c.contract_ref::text, 'customer', c.tenant_id, p.tenant_id
+    FROM contract_draft c LEFT JOIN customer p USING (shard_key, customer_id)
+    UNION ALL
     SELECT 'contract product', c.contract_product_ref::text, 'contract', c.tenant_id, p.tenant_id
     FROM contract_product c LEFT JOIN contract p USING (shard_key, contract_ref)
     UNION ALL
@@ -183,6 +186,8 @@ named (kind, ref, shard_key, tenant_id) AS (
     SELECT 'waiting amendment of event', event_ref, shard_key, tenant_id FROM pending_amendment
     UNION ALL
     SELECT 'contract', contract_ref, shard_key, tenant_id FROM contract
+    UNION ALL
+    SELECT 'contract draft', contract_ref, shard_key, tenant_id FROM contract_draft
     UNION ALL
     SELECT 'contract product', contract_product_ref, shard_key, tenant_id FROM contract_product
     UNION ALL

@@ -15,7 +15,6 @@ from gateway.manage.context import (
     path_ref,
     queries,
     read_body,
-    routes_of,
     transaction,
 )
 from gateway.manage.contract_editing import (
@@ -131,12 +130,3 @@ async def _cut_short(
         ],
     )
     return ref
-
-
-ROUTES = routes_of(
-    "POST",
-    "/api/contracts/cancel/{contract_ref}",
-    cancel_contract,
-    "billing:write",
-    reads=read_cancellation,
-)

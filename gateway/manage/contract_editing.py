@@ -25,12 +25,12 @@ from gateway.manage.context import (
     path_ref,
     queries,
     read_body,
-    routes_of,
     transaction,
 )
 from gateway.manage.contract_plan import (
     Asked,
     Change,
+    Identity,
     groups_of,
     merge_products,
     plan,
@@ -175,10 +175,16 @@ def _merged(sent: Body, contract: Contract) -> tuple[Body, list[Standing | None]
     if "products" in given:
         products = sent.fields.items("products")
         sent.refuse()
-        merged["products"], matched = merge_products(
-            products or [], shown["products"], contract.standing
+        merged["products"], places = merge_products(
+            products or [], shown["products"], [_identity(one) for one in contract.standing]
         )
+        matched = [None if place is None else contract.standing[place] for place in places]
     return sent.over(merged), matched
+
+
+def _identity(one: Standing) -> Identity:
+    row = one.row
+    return Identity(row["pricing_ref"], row["billing_start_date"], row["timezone"])
 
 
 def _check_fixed(body: Body, contract: Contract, edit: Edit) -> None:
@@ -191,6 +197,8 @@ def _check_fixed(body: Body, contract: Contract, edit: Edit) -> None:
     if edit.contract.customer_ref not in (None, row["customer_ref"]):
         detail = f"can't change: must be {row['customer_ref']}, or left out"
         fields.add("customer_fixed", detail, "customer_ref")
+    if edit.contract.is_draft:
+        fields.add("draft_published", "can't become a draft again; cancel it instead", "draft")
     if edit.contract.invoice_mode != row["invoice_mode"]:
         detail = f"can't change yet: must be {row['invoice_mode']}, or left out"
         fields.add("not_supported_yet", detail, "invoice_mode")
@@ -310,8 +318,3 @@ async def show(connection: Connection, contract: Contract) -> dict[str, Any]:
     assert row is not None, "it is locked"
     (answer,) = await contract_answers(connection, *contract.key[:2], [row])
     return answer
-
-
-ROUTES = routes_of(
-    "POST", "/api/contracts/edit/{contract_ref}", edit_contract, "billing:write", reads=read_edit
-)

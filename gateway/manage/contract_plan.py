@@ -48,17 +48,25 @@ class Asked(Struct, frozen=True):
     former: Standing | None
 
 
+class Identity(Struct, frozen=True):
+    """What makes a product of an edit's body the same as one that stands."""
+
+    pricing_ref: UUID
+    start_date: date
+    timezone: str
+
+
 def merge_products(
-    sent: Sequence[object], shown: Sequence[Mapping[str, Any]], standing: Sequence[Standing]
-) -> tuple[list[object], list[Standing | None]]:
+    sent: Sequence[object], shown: Sequence[Mapping[str, Any]], standing: Sequence[Identity]
+) -> tuple[list[object], list[int | None]]:
     """Fill what the products of an edit leave out from those they are matched with.
 
-    shown: how the answer shows those that stand, in their order. Returns the products, and which
-    one each is matched with.
+    shown: how the answer shows those that stand, in their order. Returns the products, and the
+    place of the one that each is matched with.
     """
     left = dict(enumerate(standing))
     merged: list[object] = []
-    matched: list[Standing | None] = []
+    matched: list[int | None] = []
     for product in sent:
         place = next((p for p, one in left.items() if _is_same(product, one)), None)
         if place is None or not isinstance(product, dict):
@@ -67,21 +75,21 @@ def merge_products(
             continue
         given = {name: value for name, value in product.items() if value not in _ABSENT}
         merged.append({**shown[place], **given})
-        matched.append(left.pop(place))
+        matched.append(place)
+        del left[place]
     return merged, matched
 
 
-def _is_same(product: object, standing: Standing) -> bool:
+def _is_same(product: object, standing: Identity) -> bool:
     """Tell whether a product of a body names the pricing and the first day of one that stands."""
     if not isinstance(product, dict):
         return False
-    row = standing.row
     try:
         pricing_ref = values.ref(product.get("pricing_ref") or product.get("product_pricing_ref"))
         start = values.day_or_instant(product.get("billing_start_date"))
         return bool(
-            pricing_ref == row["pricing_ref"]
-            and values.day_in(start, row["timezone"]) == row["billing_start_date"]
+            pricing_ref == standing.pricing_ref
+            and values.day_in(start, standing.timezone) == standing.start_date
         )
     except InvalidInput:
         return False

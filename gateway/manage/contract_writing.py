@@ -7,7 +7,7 @@ end of the transaction, so that no event is rated in between.
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -62,6 +62,7 @@ class SettledProduct(Struct, frozen=True):
 
     product: NewProduct
     pricing_id: int
+    pricing: asyncpg.Record
     entity: asyncpg.Record
     dates: Dates
     net_terms: str
@@ -80,6 +81,10 @@ class RefMaker(Struct, frozen=True):
     def ref(self, kind: RefKind, *fields: str | int) -> UUID:
         """Return the ref of a row, from what tells it apart."""
         return derived_ref(kind, self.month, self.shard_key, self.tenant_bits, *fields)
+
+    def contract_ref(self) -> UUID:
+        """Return the ref of another contract."""
+        return self.ref("contract", str(uuid4()))
 
     def product_ref(self, contract_ref: UUID, position: int, version: int = 1) -> UUID:
         """Return the ref of a contract product as a version of its contract has it."""
@@ -154,6 +159,7 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
     return SettledProduct(
         product=product,
         pricing_id=pricing["pricing_id"],
+        pricing=pricing,
         entity=entity,
         dates=dates,
         net_terms=net_terms,
@@ -197,9 +203,9 @@ async def write_contract(
     customer: asyncpg.Record,
     products: Sequence[SettledProduct],
     made_by: str,
-) -> UUID:
-    """Announce a contract and add its rows; its number is the tenant's next. Returns its ref."""
-    contract_ref = maker.ref("contract", str(uuid4()))
+    contract_ref: UUID,
+) -> None:
+    """Announce a contract and add its rows; its number is the tenant's next."""
     await announce(
         connection,
         tenant_id,
@@ -228,7 +234,6 @@ async def write_contract(
     for position, (product, group) in enumerate(zip(products, groups, strict=True)):
         place = Place(tenant_id, contract_ref, position, group)
         await add_product(connection, maker, place, terms_row(product, customer), product.lines)
-    return contract_ref
 
 
 class Place(Struct, frozen=True):
@@ -305,6 +310,15 @@ def payable(settled: SettledProduct, customer: asyncpg.Record) -> Payable:
     own = msgspec.json.decode(customer["details"], type=PaymentDetails)
     payment = settled.product.payment.over(own)
     return Payable(settled.entity["entity_id"], customer["currency"], settled.net_terms, payment)
+
+
+TERMS_COLUMNS: Final = (
+    *("pricing_id", "entity_id", "currency", "timezone", "billing_start_date"),
+    *("billing_end_date", "cycle_unit", "cycle_length", "issue_day", "payment_time", "tax"),
+    *("discount", "net_terms", "minimum_fee", "note", "details", "commitments", "credits"),
+    "overrides",
+)
+"""The names of what `terms_row` returns."""
 
 
 def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """Contracts: which customer buys which pricings, from when to when, and under what terms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +24,15 @@ from gateway.manage.context import (
     routes_of,
     transaction,
 )
-from gateway.manage.contract_writing import RefMaker, load_reference, settle, write_contract
+from gateway.manage.contract_writing import (
+    TERMS_COLUMNS,
+    RefMaker,
+    SettledProduct,
+    load_reference,
+    settle,
+    terms_row,
+    write_contract,
+)
 from gateway.manage.overrides import overrides_shown
 from gateway.manage.parts import PaymentDetails
 from gateway.manage.terms import NewContract, read_contract, read_subscription
@@ -68,12 +76,66 @@ async def _create(
         products = settle(body, contract, reference)
         tenant = tenant_bits(caller(request).tenant_ref)
         maker = RefMaker(month, shard_key(str(contract.customer_ref)), tenant)
-        contract_ref = await write_contract(
-            *(connection, tenant_id, maker, contract, reference.customer, products),
-            await name_of_caller(request, connection),
-        )
-        await note(request, connection, "contract.made", contract_ref, after=body.fields.values)
+        contract_ref = maker.contract_ref()
+        if contract.is_draft:
+            now = datetime.now(UTC)
+            shown = draft_answer(contract_ref, contract, reference.customer, products, now)
+            await connection.execute(
+                *(queries.add_draft, maker.shard_key, contract_ref, tenant_id),
+                *(reference.customer["customer_id"], draft_text(shown), contract.closes_ended, now),
+            )
+        else:
+            made_by = await name_of_caller(request, connection)
+            await write_contract(
+                *(connection, tenant_id, maker, contract, reference.customer, products),
+                *(made_by, contract_ref),
+            )
+        action = "contract.drafted" if contract.is_draft else "contract.made"
+        await note(request, connection, action, contract_ref, after=body.fields.values)
     return contract_ref, warnings
+
+
+def draft_text(shown: Mapping[str, Any]) -> str:
+    """Write a draft's answer as it is stored."""
+    return msgspec.json.encode(shown).decode()
+
+
+def draft_answer(
+    contract_ref: UUID,
+    contract: NewContract,
+    customer: Row,
+    products: Sequence[SettledProduct],
+    made_at: datetime,
+) -> dict[str, Any]:
+    """Show a draft as its contract would be shown; it has no number and no version yet."""
+    row = {
+        "contract_ref": contract_ref,
+        "contract_number": None,
+        "customer_ref": contract.customer_ref,
+        "customer_name": customer["name"],
+        "po_number": contract.po_number,
+        "state": "DRAFT",
+        "invoice_mode": contract.invoice_mode,
+        "closing": contract.closing,
+        "created_at": made_at,
+        "version": None,
+    }
+    return _contract_answer(row, [_settled_answer(one, customer) for one in products], [])
+
+
+def _settled_answer(one: SettledProduct, customer: Row) -> dict[str, Any]:
+    """Show a product that is not written yet."""
+    items = [{"line_item_ref": line["line_item_ref"], "item": line["item"]} for line in one.lines]
+    apart = {
+        "pricing_ref": one.pricing["pricing_ref"],
+        "product_name": one.pricing["product_name"],
+        "pricing_name": one.pricing["pricing_name"],
+        "entity_ref": one.entity["entity_ref"],
+        "since_date": None,
+        "ends_date": None,
+    }
+    terms = zip(TERMS_COLUMNS, terms_row(one, customer), strict=True)
+    return _product_answer(apart | dict(terms), items)
 
 
 async def get_contract(request: web.Request) -> web.Response:
@@ -83,7 +145,10 @@ async def get_contract(request: web.Request) -> web.Response:
     async with transaction(request) as (connection, tenant_id):
         row = await connection.fetchrow(queries.find_contract, tenant_id, place, contract_ref)
         if row is None:
-            raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
+            draft = await connection.fetchval(queries.find_draft, tenant_id, place, contract_ref)
+            if draft is None:
+                raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
+            return json_answer(msgspec.Raw(draft.encode()))
         answers = await contract_answers(connection, tenant_id, place, [row])
     return json_answer(answers[0])
 
@@ -98,7 +163,7 @@ def read_page(fields: Fields) -> tuple[UUID, int, int]:
 
 
 async def filter_contracts(request: web.Request) -> web.Response:
-    """GET /api/contracts/filter: a page of a customer's contracts."""
+    """GET /api/contracts/filter: a page of a customer's contracts; drafts come last."""
     query = read_query(request)
     customer_ref, size, page = read_page(query.fields)
     query.finish()
@@ -107,7 +172,12 @@ async def filter_contracts(request: web.Request) -> web.Response:
         rows = await connection.fetch(
             queries.list_contracts, tenant_id, place, customer_ref, size, page * size
         )
-        answers = await contract_answers(connection, tenant_id, place, rows)
+        answers: list[Any] = [*await contract_answers(connection, tenant_id, place, rows)]
+        if len(rows) < size:
+            taken = (size, len(rows), page * size)
+            key = (tenant_id, place, customer_ref)
+            drafts = await connection.fetch(queries.list_drafts, *key, *taken)
+            answers += [msgspec.Raw(draft["terms"].encode()) for draft in drafts]
     return json_answer(answers)
 
 
@@ -148,7 +218,9 @@ def _version_answer(row: Row) -> dict[str, Any]:
     }
 
 
-def _contract_answer(row: Row, products: list[Any], history: list[Any]) -> dict[str, Any]:
+def _contract_answer(
+    row: Mapping[str, Any] | Row, products: list[Any], history: list[Any]
+) -> dict[str, Any]:
     return {
         "contract_ref": row["contract_ref"],
         "contract_number": row["contract_number"],
@@ -165,7 +237,7 @@ def _contract_answer(row: Row, products: list[Any], history: list[Any]) -> dict[
     }
 
 
-def _product_answer(row: Row, items: list[Any]) -> dict[str, Any]:
+def _product_answer(row: Mapping[str, Any] | Row, items: list[Any]) -> dict[str, Any]:
     payment = msgspec.json.decode(row["details"], type=PaymentDetails)
     first, end = row["since_date"] or row["billing_start_date"], row["ends_date"]
     last = row["billing_end_date"] if end is None else end - _DAY  # None: until cancelled

@@ -215,8 +215,10 @@ WHERE p.tenant_id = $1 AND (p.is_published OR $2)
 ORDER BY p.pricing_id;
 
 -- name: find_pricings
-SELECT pricing_id, pricing_ref, minimum_fee, is_published FROM pricing
-WHERE tenant_id = $1 AND pricing_ref = ANY ($2);
+SELECT p.pricing_id, p.pricing_ref, p.minimum_fee, p.is_published, p.name AS pricing_name,
+    o.name AS product_name
+FROM pricing p JOIN product o ON o.tenant_id = p.tenant_id AND o.product_id = p.product_id
+WHERE p.tenant_id = $1 AND p.pricing_ref = ANY ($2);
 
 -- name: list_pricing_lines
 SELECT l.pricing_id, l.pricing_line_id, l.line_item_ref, l.item, l.price, m.usage_product_ref,
@@ -345,6 +347,39 @@ SELECT k.*, c.customer_ref, c.name AS customer_name, c.legal_name AS customer_le
 FROM contract k JOIN customer c ON c.shard_key = k.shard_key AND c.customer_id = k.customer_id
 WHERE k.tenant_id = $1 AND k.shard_key = $2 AND c.customer_ref = $3
 ORDER BY k.contract_number LIMIT $4 OFFSET $5;
+
+-- name: add_draft
+INSERT INTO contract_draft (shard_key, contract_ref, tenant_id, customer_id, terms, closes_ended,
+    made_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: find_draft
+SELECT terms FROM contract_draft
+WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
+
+-- name: hold_draft
+-- Others who edit, publish or drop it wait for the end of the transaction.
+SELECT terms, closes_ended, made_at FROM contract_draft
+WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3
+FOR UPDATE;
+
+-- name: change_draft
+UPDATE contract_draft SET terms = $4, closes_ended = $5
+WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
+
+-- name: drop_draft
+DELETE FROM contract_draft WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
+
+-- name: list_drafts
+-- The drafts on a page of a customer's contracts, which they come after: $5 of the page is taken.
+SELECT d.terms FROM contract_draft d
+JOIN customer c ON c.shard_key = d.shard_key AND c.customer_id = d.customer_id
+WHERE d.tenant_id = $1 AND d.shard_key = $2 AND c.customer_ref = $3
+ORDER BY d.made_at, d.contract_ref
+LIMIT $4::integer - $5::integer OFFSET greatest($6::bigint - (
+    SELECT count(*) FROM contract k
+    JOIN customer o ON o.shard_key = k.shard_key AND o.customer_id = k.customer_id
+    WHERE k.tenant_id = $1 AND k.shard_key = $2 AND o.customer_ref = $3), 0);
 
 -- name: list_contract_products
 -- The products of contracts as their last versions have them; $4: those of all versions. ends_date:

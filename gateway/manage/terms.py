@@ -78,7 +78,7 @@ class NewContract(Struct, frozen=True):
 
     closes_ended: the clock also closes the periods that have ended by now. It does when AUTOMATIC
     is said, and not where `closing` is left out: nobody is billed for the past by leaving out a
-    word.
+    word. is_draft: it counts for nothing until it is published.
     """
 
     customer_ref: UUID
@@ -87,6 +87,7 @@ class NewContract(Struct, frozen=True):
     closing: Closing
     closes_ended: bool
     products: tuple[NewProduct, ...]
+    is_draft: bool = False
 
 
 class Edit(Struct, frozen=True):
@@ -141,7 +142,7 @@ def read_subscription(fields: Fields) -> NewContract:
 def _read_contract(
     fields: Fields, customer_ref: UUID, products: Sequence[NewProduct]
 ) -> NewContract:
-    fields.not_yet("auto_renew", "draft", unless=(False, "false"))
+    fields.not_yet("auto_renew", unless=(False, "false"))
     fields.not_yet("partner_ref", "partner_fees")
     if not products:
         fields.add("required", "must list at least one product", "products")
@@ -154,7 +155,13 @@ def _read_contract(
         closing=said or "AUTOMATIC",  # type: ignore[arg-type]
         closes_ended=said is not None,
         products=tuple(products),
+        is_draft=fields.optional(values.flag, "draft") or False,
     )
+
+
+def read_publication(fields: Fields) -> UUID | None:
+    """Read the body of `POST /api/contracts/publish/<contract_ref>`: the ref, once more."""
+    return fields.optional(values.ref, "contract_ref")
 
 
 def read_edit(fields: Fields) -> Edit:

@@ -497,6 +497,24 @@ CREATE INDEX contract_news ON contract (tenant_id, reference_version);
 CREATE TRIGGER contract_version BEFORE INSERT OR UPDATE ON contract
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
 
+CREATE TABLE contract_draft (
+    shard_key integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    customer_id integer NOT NULL,
+    terms text NOT NULL CHECK (terms IS JSON OBJECT),
+    closes_ended boolean NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (shard_key, contract_ref),
+    FOREIGN KEY (shard_key, customer_id) REFERENCES customer
+);
+COMMENT ON TABLE contract_draft IS
+'Writer: gateway. A contract that is not published: nothing is rated or billed by it, and no other
+table knows of it. terms: as the API shows it, which is also what it takes; text, to keep the order
+of its keys and every digit. closes_ended: whether the clock is to close what has ended by its
+publishing. Publishing it writes the contract, under the same ref, and deletes it here.';
+CREATE INDEX contract_draft_customer ON contract_draft (shard_key, customer_id, made_at);
+
 CREATE TABLE contract_version (
     shard_key integer NOT NULL,
     contract_ref uuid NOT NULL,
@@ -2031,6 +2049,7 @@ TO meterline_tenant;
 GRANT DELETE ON pricing_line TO meterline_tenant; -- of drafts: the trigger holds the others
 GRANT INSERT, DELETE ON idempotent_answer, upload_rejection, meter_feed TO meterline_tenant;
 GRANT INSERT, UPDATE ON upload, alert TO meterline_tenant;
+GRANT INSERT, UPDATE, DELETE ON contract_draft TO meterline_tenant;
 GRANT INSERT ON document_request, audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
 GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;
 GRANT UPDATE (reference_version) ON rater_partition TO meterline_tenant;

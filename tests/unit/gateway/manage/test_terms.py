@@ -144,7 +144,7 @@ def test_wrong_terms_are_refused(terms: dict[str, Any], wrong: dict[str, str]) -
     ("extra", "wrong"),
     [
         ({"products": []}, {"/products": "required"}),
-        ({"draft": True}, {"/draft": "not_supported_yet"}),
+        ({"draft": "perhaps"}, {"/draft": "flag_malformed"}),
         ({"auto_renew": "true"}, {"/auto_renew": "not_supported_yet"}),
         ({"closing": "SOON"}, {"/closing": "value_unknown"}),
     ],
