@@ -5,7 +5,7 @@ SELECT count(*) FROM contract_product WHERE $1::integer IS NULL OR tenant_id = $
 
 -- name: versions_broken
 -- A version that is rated prices from its first day on, and what it takes the place of does not;
--- one that is not prices nothing. Versions are numbered without a gap.
+-- one that is not prices nothing. Versions are numbered without a gap; none is of a draft.
 WITH rated AS (
     SELECT shard_key, contract_ref, contract_version AS version FROM partition_task
     WHERE kind = 'CONTRACT' AND (is_swapped OR state = 'DONE')
@@ -42,4 +42,8 @@ FROM contract, LATERAL (
     WHERE (own.shard_key, own.contract_ref) = (contract.shard_key, contract.contract_ref)
       AND own.version > 1
 ) AS history (noted)
-WHERE ($1::integer IS NULL OR contract.tenant_id = $1) AND contract.version <> noted + 1;
+WHERE ($1::integer IS NULL OR contract.tenant_id = $1) AND contract.version <> noted + 1
+UNION ALL
+SELECT format('contract %s is a draft, too', contract_ref)
+FROM contract_draft draft JOIN contract USING (shard_key, contract_ref)
+WHERE $1::integer IS NULL OR draft.tenant_id = $1;

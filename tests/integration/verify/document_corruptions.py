@@ -156,6 +156,20 @@ DOCUMENT_CORRUPTIONS = (
         "tenants",
     ),
     spoil(
+        "a published contract is a draft still",
+        "INSERT INTO contract_draft SELECT shard_key, contract_ref, tenant_id, customer_id, '{}', "
+        "false FROM contract LIMIT 1",
+        "versions",
+    ),
+    spoil(
+        "a draft is given to another tenant",
+        "INSERT INTO contract_draft SELECT c.shard_key, overlay(contract_ref::text PLACING "
+        "'000000' FROM 31)::uuid, t.tenant_id, customer_id, '{}', false "
+        "FROM contract c JOIN tenant t ON t.tenant_id <> c.tenant_id LIMIT 1",
+        "tenants",
+        "refs",
+    ),
+    spoil(
         "a charge is given to another tenant",
         "UPDATE charge c SET tenant_id = (SELECT tenant_id FROM tenant t "
         "WHERE t.tenant_id <> c.tenant_id) FROM the_event e WHERE c.charge_ref = e.charge_ref",
