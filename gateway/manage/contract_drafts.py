@@ -55,7 +55,7 @@ async def publish_contract(request: web.Request) -> web.Response:
     warnings = sent.finish()
     async with transaction(request) as (connection, tenant_id):
         key = (tenant_id, shard_key_of(contract_ref.int), contract_ref)
-        draft = await connection.fetchrow(queries.hold_draft, *key)
+        draft = await connection.fetchrow(queries.hold_contract_draft, *key)
         if draft is None:
             raise await _no_draft(connection, key)
         body = sent.over(parse_object(draft["terms"].encode()))
@@ -67,7 +67,7 @@ async def publish_contract(request: web.Request) -> web.Response:
         maker = RefMaker(
             month_of(contract_ref.int), key[1], tenant_bits(caller(request).tenant_ref)
         )
-        await connection.execute(queries.drop_draft, *key)
+        await connection.execute(queries.drop_contract_draft, *key)
         await write_contract(
             *(connection, tenant_id, maker, contract, reference.customer, products),
             *(await name_of_caller(request, connection), contract_ref),
@@ -97,7 +97,7 @@ async def edit_any(request: web.Request) -> web.Response:
     sent = await read_body(request)
     async with transaction(request) as (connection, tenant_id):
         key = (tenant_id, shard_key_of(contract_ref.int), contract_ref)
-        draft = await connection.fetchrow(queries.hold_draft, *key)
+        draft = await connection.fetchrow(queries.hold_contract_draft, *key)
         if draft is not None:
             shown = parse_object(draft["terms"].encode())
             body = _over_draft(sent, shown)
@@ -169,7 +169,7 @@ async def _change_draft(
     former = _shown(draft)["closing"]
     # Posted back as it was shown it says no more than before; a change of it is a word.
     says = draft["closes_ended"] or edit.contract.closing != msgspec.json.decode(former)
-    await connection.execute(queries.change_draft, *key, draft_text(answer), says)
+    await connection.execute(queries.change_contract_draft, *key, draft_text(answer), says)
     return answer
 
 
@@ -183,13 +183,13 @@ async def cancel_any(request: web.Request) -> web.Response:
     body = await read_body(request)
     async with transaction(request) as (connection, tenant_id):
         key = (tenant_id, shard_key_of(contract_ref.int), contract_ref)
-        draft = await connection.fetchrow(queries.hold_draft, *key)
+        draft = await connection.fetchrow(queries.hold_contract_draft, *key)
         if draft is not None:
             read_cancellation(body.fields)
             _check_ref(body, contract_ref, body.fields.optional(read_ref, "contract_ref"))
             warnings = body.finish()
             shown = _shown(draft)
-            await connection.execute(queries.drop_draft, *key)
+            await connection.execute(queries.drop_contract_draft, *key)
             await note(request, connection, "contract.draft_dropped", contract_ref, before=shown)
             return json_answer(shown | {"state": "CANCELLED"}, warnings=warnings)
     return await cancel_contract(request)

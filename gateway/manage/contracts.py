@@ -81,7 +81,7 @@ async def _create(
             now = datetime.now(UTC)
             shown = draft_answer(contract_ref, contract, reference.customer, products, now)
             await connection.execute(
-                *(queries.add_draft, maker.shard_key, contract_ref, tenant_id),
+                *(queries.add_contract_draft, maker.shard_key, contract_ref, tenant_id),
                 *(reference.customer["customer_id"], draft_text(shown), contract.closes_ended, now),
             )
         else:
@@ -145,7 +145,9 @@ async def get_contract(request: web.Request) -> web.Response:
     async with transaction(request) as (connection, tenant_id):
         row = await connection.fetchrow(queries.find_contract, tenant_id, place, contract_ref)
         if row is None:
-            draft = await connection.fetchval(queries.find_draft, tenant_id, place, contract_ref)
+            draft = await connection.fetchval(
+                queries.find_contract_draft, tenant_id, place, contract_ref
+            )
             if draft is None:
                 raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
             return json_answer(msgspec.Raw(draft.encode()))
@@ -176,7 +178,7 @@ async def filter_contracts(request: web.Request) -> web.Response:
         if len(rows) < size:
             taken = (size, len(rows), page * size)
             key = (tenant_id, place, customer_ref)
-            drafts = await connection.fetch(queries.list_drafts, *key, *taken)
+            drafts = await connection.fetch(queries.list_contract_drafts, *key, *taken)
             answers += [msgspec.Raw(draft["terms"].encode()) for draft in drafts]
     return json_answer(answers)
 

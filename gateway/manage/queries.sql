@@ -348,29 +348,29 @@ FROM contract k JOIN customer c ON c.shard_key = k.shard_key AND c.customer_id =
 WHERE k.tenant_id = $1 AND k.shard_key = $2 AND c.customer_ref = $3
 ORDER BY k.contract_number LIMIT $4 OFFSET $5;
 
--- name: add_draft
+-- name: add_contract_draft
 INSERT INTO contract_draft (shard_key, contract_ref, tenant_id, customer_id, terms, closes_ended,
     made_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
--- name: find_draft
+-- name: find_contract_draft
 SELECT terms FROM contract_draft
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
 
--- name: hold_draft
+-- name: hold_contract_draft
 -- Others who edit, publish or drop it wait for the end of the transaction.
 SELECT terms, closes_ended, made_at FROM contract_draft
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3
 FOR UPDATE;
 
--- name: change_draft
+-- name: change_contract_draft
 UPDATE contract_draft SET terms = $4, closes_ended = $5
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
 
--- name: drop_draft
+-- name: drop_contract_draft
 DELETE FROM contract_draft WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
 
--- name: list_drafts
+-- name: list_contract_drafts
 -- The drafts on a page of a customer's contracts, which they come after: $5 of the page is taken.
 SELECT d.terms FROM contract_draft d
 JOIN customer c ON c.shard_key = d.shard_key AND c.customer_id = d.customer_id
