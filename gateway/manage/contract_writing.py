@@ -17,9 +17,10 @@ from msgspec import Struct
 from gateway.manage.body import Body
 from gateway.manage.changes import announce
 from gateway.manage.context import queries
+from gateway.manage.entities import billing_details_of
 from gateway.manage.meter_relations import lock_meters
 from gateway.manage.overrides import Line, apply, meters_named
-from gateway.manage.parts import PaymentDetails, encode_details
+from gateway.manage.parts import PaymentDetails, check_ways_to_pay, encode_details
 from gateway.manage.products import check_sellable, select_lines
 from gateway.manage.terms import (
     Dates,
@@ -146,6 +147,7 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
         return None
     if not pricing["is_published"]:
         fields.add("pricing_not_published", "must be published before it is sold", "pricing_ref")
+    check_ways_to_pay(product.terms, product.payment, billing_details_of(entity), entity["name"])
     dates = local_dates(product, entity["timezone"])
     if dates is None:
         return None

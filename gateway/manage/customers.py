@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.manage import values
+from gateway.manage import registries, values
 from gateway.manage.answers import json_answer, number_or_null, terms_answer
 from gateway.manage.body import Body, Fields
 from gateway.manage.context import (
@@ -21,12 +21,14 @@ from gateway.manage.context import (
     routes_of,
     transaction,
 )
-from gateway.manage.entities import EntityChoice, find_entity
+from gateway.manage.entities import EntityChoice, billing_details_of, find_entity
 from gateway.manage.parts import (
     BankTransfer,
     CryptoPayment,
     OnlinePayment,
+    PaymentDetails,
     Phone,
+    check_ways_to_pay,
     encode_details,
     read_payment_details,
     read_phone,
@@ -108,10 +110,14 @@ def read_customer_change(fields: Fields) -> NewCustomer:
 
 def _read_details(fields: Fields) -> CustomerDetails:
     payment = read_payment_details(fields)
+    ein = fields.optional(values.text, "ein")
+    country = fields.optional(values.country, "country")
+    if ein is not None:
+        fields.check("ein", lambda: registries.check_tax_id(country, ein))
     return CustomerDetails(
-        ein=fields.optional(values.text, "ein"),
+        ein=ein,
         phone=read_phone(fields),
-        country=fields.optional(values.country, "country"),
+        country=country,
         country_state=fields.optional(values.text, "country_state"),
         city=fields.optional(values.text, "city"),
         zip_code=fields.optional(values.text, "zip_code", "zip-code"),
@@ -157,9 +163,7 @@ async def _add_customer(
     customer_ref: UUID,
     customer: NewCustomer,
 ) -> None:
-    entity = await find_entity(body, connection, tenant_id, customer.entity)
-    body.refuse()
-    assert entity is not None
+    entity = await _find_payable(body, connection, tenant_id, customer, customer.entity)
     await connection.execute(
         queries.add_customer,
         shard_key(str(customer_ref)),
@@ -175,6 +179,26 @@ async def _add_customer(
         customer.external_id,
         encode_details(customer.details),
     )
+
+
+async def _find_payable(
+    body: Body,
+    connection: Connection,
+    tenant_id: int,
+    customer: NewCustomer,
+    choice: EntityChoice,
+) -> asyncpg.Record:
+    """Return the customer's entity. Raises InvalidInput when it has not what the customer names."""
+    entity = await find_entity(body, connection, tenant_id, choice)
+    if entity is not None:
+        details = customer.details
+        payment = PaymentDetails(
+            details.billing_bank_transfer_details, details.billing_online_payment_details
+        )
+        check_ways_to_pay(body.fields, payment, billing_details_of(entity), entity["name"])
+    body.refuse()
+    assert entity is not None
+    return entity
 
 
 async def get_customer(request: web.Request) -> web.Response:
@@ -210,17 +234,14 @@ async def replace_customer(request: web.Request) -> web.Response:
     async with transaction(request) as (connection, tenant_id):
         await connection.execute(queries.hold_customer, tenant_id, *key)
         before = await _load_customer(connection, tenant_id, customer_ref)
-        entity_id = before["entity_id"]
-        if customer.entity != EntityChoice(None, None):
-            entity = await find_entity(body, connection, tenant_id, customer.entity)
-            body.refuse()
-            assert entity is not None
-            entity_id = entity["entity_id"]
+        kept = EntityChoice(before["entity_ref"], None)
+        choice = kept if customer.entity == EntityChoice(None, None) else customer.entity
+        entity = await _find_payable(body, connection, tenant_id, customer, choice)
         await connection.execute(
             queries.change_customer,
             tenant_id,
             *key,
-            entity_id,
+            entity["entity_id"],
             customer.name,
             customer.legal_name,
             customer.email,

@@ -209,6 +209,11 @@ async def list_entity_names(request: web.Request) -> web.Response:
     return json_answer({"entities": names})
 
 
+def billing_details_of(row: asyncpg.Record) -> BillingDetails:
+    """Return where an entity is paid."""
+    return msgspec.json.decode(row["details"], type=EntityDetails).billing_details
+
+
 async def find_entity(
     body: Body, connection: Connection, tenant_id: int, fields: "EntityChoice"
 ) -> asyncpg.Record | None:

@@ -1,13 +1,18 @@
 """Parts that several resources share, as the API shows them and as `details` columns keep them."""
 
+from collections.abc import Sequence
+from typing import Final
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct, field
 
-from gateway.manage import values
+from gateway.manage import registries, values
 from gateway.manage.body import Fields
 from schemas.errors import InvalidInput
+
+_ACCOUNT_PLACE: Final = "/billing_bank_transfer_details/billing_account_id"
+_GATEWAY_PLACE: Final = "/billing_online_payment_details/payment_gateway_id"
 
 
 class Phone(Struct, frozen=True):
@@ -109,14 +114,19 @@ def read_phone(fields: Fields) -> Phone | None:
     outer_code = fields.optional(_country_code, "country_code", "countryCode")
     if not fields.has("phone"):
         return None
-    sent = fields.values["phone"]
+    sent, inner = fields.values["phone"], None
     if isinstance(sent, dict) or (isinstance(sent, str) and sent.lstrip().startswith("{")):
         inner = fields.nested("phone")
         if inner is None:
             return None
-        code = inner.optional(_country_code, "countryCode", "country_code")
-        return Phone(inner.required(_phone_digits, "phone"), code or outer_code)
-    return Phone(fields.required(_phone_digits, "phone"), outer_code)
+        code = inner.optional(_country_code, "countryCode", "country_code") or outer_code
+    else:
+        code = outer_code
+    place = inner or fields
+    digits = place.required(_phone_digits, "phone")
+    if code and digits:
+        place.check("phone", lambda: registries.check_phone(code, digits))
+    return Phone(digits, code)
 
 
 def read_payment_details(fields: Fields) -> PaymentDetails:
@@ -162,15 +172,55 @@ def read_billing_details(fields: Fields | None) -> BillingDetails:
     """Read where an entity is paid; accounts and gateways without an id get one."""
     if fields is None:
         return BillingDetails()
-    return BillingDetails(
-        tuple(_read_account(account) for account in fields.each("billing_accounts") or ()),
-        tuple(_read_gateway(gateway) for gateway in fields.each("payment_gateways") or ()),
+    accounts, gateways = (
+        fields.each("billing_accounts") or (),
+        fields.each("payment_gateways") or (),
     )
+    details = BillingDetails(
+        tuple(_read_account(account) for account in accounts),
+        tuple(_read_gateway(gateway) for gateway in gateways),
+    )
+    account_ids = [account.billing_account_id for account in details.billing_accounts]
+    gateway_ids = [gateway.payment_gateway_id for gateway in details.payment_gateways]
+    _refuse_twice(accounts, account_ids, "billing_account_id")
+    _refuse_twice(gateways, gateway_ids, "payment_gateway_id")
+    return details
+
+
+def _refuse_twice(places: Sequence[Fields], ids: Sequence[str], name: str) -> None:
+    """Note each id that an earlier one has: who refers to it must know which is meant."""
+    for index, (place, own) in enumerate(zip(places, ids, strict=True)):
+        if own in ids[:index]:
+            place.add("id_repeated", "is the id of an earlier one: give each its own", name)
+
+
+def check_ways_to_pay(
+    fields: Fields, payment: PaymentDetails, billing_details: BillingDetails, entity_name: str
+) -> None:
+    """Note the accounts and gateways that a body names and the entity does not have.
+
+    fields: of the object that holds the payment details.
+    """
+    bank, online = payment.billing_bank_transfer_details, payment.billing_online_payment_details
+    accounts = {account.billing_account_id for account in billing_details.billing_accounts}
+    gateways = {gateway.payment_gateway_id for gateway in billing_details.payment_gateways}
+    account = bank.billing_account_id if bank is not None else None
+    gateway = online.payment_gateway_id if online is not None else None
+    for named, known, code, place in (
+        (account, accounts, "billing_account_unknown", _ACCOUNT_PLACE),
+        (gateway, gateways, "payment_gateway_unknown", _GATEWAY_PLACE),
+    ):
+        pointer = fields.pointer + place
+        is_noted = any(problem.pointer == pointer for problem in fields.body.problems)
+        if named is not None and named not in known and not is_noted:
+            detail = f"names none of the entity {entity_name!r}: add it there first"
+            fields.body.add(code, detail, pointer)
 
 
 def _read_account(fields: Fields) -> BillingAccount:
+    readers = {"iban": registries.iban, "swift": registries.swift}
     texts = {
-        name: fields.optional(values.text, name)
+        name: fields.optional(readers.get(name, values.text), name)
         for name in BillingAccount.__struct_fields__
         if name != "billing_account_id"
     }

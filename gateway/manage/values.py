@@ -195,11 +195,17 @@ def country(value: object) -> str:
     return sent
 
 
-@lru_cache(maxsize=1)
-def _countries() -> frozenset[str]:
-    """Return every way to name a country, case folded: CLDR's names, and ISO's codes and old ones.
+def country_code(named: str) -> str:
+    """Return the ISO 3166 code of what `country` has read."""
+    return _countries()[named.strip().casefold()]
 
-    CLDR has one name a country; the others here are those that people write most.
+
+@lru_cache(maxsize=1)
+def _countries() -> Mapping[str, str]:
+    """Return the code of every way to name a country, case folded: CLDR's names, ISO's codes.
+
+    ISO's old and longer codes too. CLDR has one name a country; the others here are those that
+    people write most.
     """
     names = {
         code: english
@@ -207,14 +213,20 @@ def _countries() -> frozenset[str]:
         if code.isalpha() and code not in {"XA", "XB", "ZZ", "EU", "EZ", "UN", "QO"}
     }
     old_and_longer = {
-        code
+        code: successors[0]
         for code, successors in get_global("territory_aliases").items()
         if code.isalpha() and successors[0] in names
     }
-    spoken = {"United States of America", "Great Britain", "Czech Republic", "Turkey"}
-    plain = {english.replace("&", "and") for english in names.values()}
-    every = {*names, *names.values(), *old_and_longer, *spoken, *plain}
-    return frozenset(way.casefold() for way in every)
+    spoken = {
+        "United States of America": "US",
+        "Great Britain": "GB",
+        "Czech Republic": "CZ",
+        "Turkey": "TR",
+    }
+    plain = {english.replace("&", "and"): code for code, english in names.items()}
+    whole = {english: code for code, english in names.items()}
+    every = old_and_longer | spoken | plain | whole | {code: code for code in names}
+    return {way.casefold(): code for way, code in every.items()}
 
 
 def percent(most: int) -> Read[Decimal]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from inspect import getclosurevars
 from typing import Any, Final, TypeVar, cast
 
-from gateway.manage import values
+from gateway.manage import registries, values
 from gateway.manage.body import Body, Fields, Read
 from gateway.openapi.operations import Reads
 from gateway.openapi.words import LINE_ITEM, SCHEMAS, WORDS
@@ -30,6 +30,8 @@ _READERS: Final[Mapping[object, Schema]] = {
     values.timezone: {"type": "string", "examples": ["Europe/Berlin"]},
     values.locale: {"type": "string", "examples": ["en-US"]},
     values.country: {"type": "string"},
+    registries.iban: {"type": "string", "examples": ["GB29 NWBK 6016 1331 9268 19"]},
+    registries.swift: {"type": "string", "examples": ["NWBKGB2L"]},
     values.fee: DECIMAL,
     values.number_format: {"type": "string", "examples": ["INV-{year}-{number:03}"]},
     values.plain_date: {"type": "string", "format": "date"},

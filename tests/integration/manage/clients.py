@@ -16,6 +16,29 @@ from deploy.local.bootstrap import SCOPES, queries
 QUICK_HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "a password for tests"
 
+#: Where the default entity is paid: what tests, and the reference's examples, name by its id.
+PAID_AT = {
+    "billing_details": {
+        "billing_accounts": [
+            {"billing_account_id": name, "bank_name": "First Bank"}
+            | dict.fromkeys(
+                ("bank_code", "branch", "account", "account_name", "iban", "swift", "routing")
+            )
+            | {"address": None}
+            for name in ("account-1", "00000000-0000-4000-8000-000000000005")
+        ],
+        "payment_gateways": [
+            {
+                "payment_gateway_id": name,
+                "provider": "STRIPE",
+                "payment_gateway_card_id": "card_1",
+                "account_name": None,
+            }
+            for name in ("gateway-1", "00000000-0000-4000-8000-000000000006")
+        ],
+    }
+}
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -90,6 +113,9 @@ async def make_tenant(gateway: Gateway, *scopes: str) -> Client:
         tenant_id = await connection.fetchval(queries.add_tenant, uuid.uuid4(), name)
         entity = (uuid.uuid4(), "US Entity", "America/New_York", "USD")
         await connection.execute(queries.add_default_entity, tenant_id, *entity)
+        await connection.execute(
+            "UPDATE entity SET details = $2 WHERE tenant_id = $1", tenant_id, json.dumps(PAID_AT)
+        )
         password_hash = QUICK_HASHER.hash(PASSWORD)
         row = (uuid.uuid4(), key, password_hash, list(scopes or SCOPES))
         await connection.execute(queries.add_api_key, tenant_id, *row)

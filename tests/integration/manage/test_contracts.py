@@ -11,7 +11,7 @@ import pytest
 
 from schemas.event_ref import shard_key, shard_key_of
 from tests.conftest import TEST_PARTITIONS
-from tests.integration.manage.clients import Client
+from tests.integration.manage.clients import PAID_AT, Client
 from tests.integration.manage.shop import Shop, contract_body, make_shop, product_body
 
 NOWHERE = "00000000-0000-4000-8000-00000000dead"
@@ -43,7 +43,7 @@ def test_a_short_contract_takes_its_terms_from_customer_and_entity(client: Clien
 
 def test_every_field_comes_back(client: Client) -> None:
     shop = make_shop(client)
-    entity = {"name": "EU Entity", "timezone": "Europe/Berlin", "net_terms": 14}
+    entity = {"name": "EU Entity", "timezone": "Europe/Berlin", "net_terms": 14} | PAID_AT
     entity_ref = client.ok("POST", "/api/entities", entity)["entity_ref"]
     sent = {
         "billing_end_date": "2024-01-31",
@@ -381,3 +381,18 @@ async def test_what_had_ended_is_closed_by_the_clock_only_when_that_is_said(
         UUID(contract_ref),
     )
     assert tuple(row) == (said.get("closing", "AUTOMATIC"), True if closes_after else None)
+
+
+def test_a_contract_is_paid_where_its_entity_is_paid(client: Client) -> None:
+    shop = make_shop(client)
+    entity_ref = client.ok("POST", "/api/entities", {"name": "Elsewhere"})["entity_ref"]
+    ways = {
+        "billing_bank_transfer_details": {"billing_account_id": "account-1"},
+        "billing_online_payment_details": {"payment_gateway_id": "gateway-1"},
+    }
+    client.ok("POST", "/api/contracts", contract_body(shop, **ways))
+    body = contract_body(shop, entity_ref=entity_ref, **ways)
+    assert client.refused("POST", "/api/contracts", body) == {
+        "/products/0/billing_bank_transfer_details/billing_account_id": "billing_account_unknown",
+        "/products/0/billing_online_payment_details/payment_gateway_id": "payment_gateway_unknown",
+    }

@@ -194,3 +194,34 @@ async def test_what_is_stored_can_be_read_with_psql(client: Client) -> None:
         UUID(made["customer_ref"]),
     )
     assert tuple(row) == ("Northwind", Decimal("8.875"), "USD")
+
+
+WAYS_TO_PAY = {
+    "billing_bank_transfer_details": {"billing_account_id": "account-1"},
+    "billing_online_payment_details": {"payment_gateway_id": "gateway-1"},
+}
+UNKNOWN_WAYS = {
+    "/billing_bank_transfer_details/billing_account_id": "billing_account_unknown",
+    "/billing_online_payment_details/payment_gateway_id": "payment_gateway_unknown",
+}
+
+
+def test_a_customer_pays_where_its_entity_is_paid(client: Client) -> None:
+    client.ok("POST", "/api/entities", {"name": "Elsewhere"})
+    made = client.ok("POST", "/api/customers", SMALLEST | WAYS_TO_PAY)
+    moved = SMALLEST | WAYS_TO_PAY | {"entity_name": "Elsewhere"}
+    assert client.refused("POST", "/api/customers", moved) == UNKNOWN_WAYS
+    path = f"/api/customers/{made['customer_ref']}"
+    assert client.refused("PUT", path, moved) == UNKNOWN_WAYS
+    unknown = SMALLEST | {"billing_bank_transfer_details": {"billing_account_id": "account-2"}}
+    assert list(client.refused("PUT", path, unknown).values()) == ["billing_account_unknown"]
+    client.ok("PUT", path, client.ok("GET", path))
+    assert client.ok("PUT", path, SMALLEST | {"entity_name": "Elsewhere"})["entity_name"] == (
+        "Elsewhere"
+    )
+
+
+def test_a_tax_id_that_cannot_be_is_refused_where_the_country_says_so(client: Client) -> None:
+    wrong = SMALLEST | {"country": "Germany", "ein": "DE136695978"}
+    assert client.refused("POST", "/api/customers", wrong) == {"/ein": "tax_id_malformed"}
+    client.ok("POST", "/api/customers", wrong | {"ein": "HRB 1"})

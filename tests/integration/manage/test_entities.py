@@ -13,7 +13,11 @@ FULL = {
     "document_number_format": "EU-{number}",
     "billing_details": {
         "billing_accounts": [
-            {"billing_account_id": "account-1", "bank_name": "Bank", "iban": "DE89 3704 0044"},
+            {
+                "billing_account_id": "account-1",
+                "bank_name": "Bank",
+                "iban": "DE89 3704 0044 0532 0130 00",
+            },
             {"bank_name": "Other"},
         ],
         "payment_gateways": [{"provider": "STRIPE", "account_name": "main"}],
@@ -34,7 +38,7 @@ def test_every_field_comes_back(client: Client) -> None:
     plain = {name: value for name, value in FULL.items() if name != "billing_details"}
     assert {name: entity[name] for name in plain} == plain
     assert details["billing_accounts"][0]["billing_account_id"] == "account-1"
-    assert details["billing_accounts"][0]["iban"] == "DE89 3704 0044"
+    assert details["billing_accounts"][0]["iban"] == "DE89 3704 0044 0532 0130 00"
     assert details["billing_accounts"][1]["billing_account_id"]
     assert details["payment_gateways"][0]["provider"] == "STRIPE"
     assert details["payment_gateways"][0]["payment_gateway_id"]
@@ -86,4 +90,25 @@ def test_one_answer_names_every_wrong_field_and_the_unknown_ones(client: Client)
         "/document_number_format": "number_format_malformed",
         "/billing_details/payment_gateways/0/provider": "value_unknown",
         "/tmezone": "unknown_field",
+    }
+
+
+def test_banks_and_telephones_are_judged_by_those_who_know_them(client: Client) -> None:
+    accounts = [
+        {"billing_account_id": "one", "iban": "DE89 3704 0044 0532 0130 01"},
+        {"billing_account_id": "one", "swift": "NWBKXX2L"},
+        {"iban": "GB29 NWBK 6016 1331 9268 19", "swift": "NWBKGB2L"},
+    ]
+    gateways = [{"payment_gateway_id": "g"}, {"payment_gateway_id": "g"}]
+    body = {
+        "name": "Wrong",
+        "billing_details": {"billing_accounts": accounts, "payment_gateways": gateways},
+        "phone": {"countryCode": "49", "phone": "12345678901234567890"},
+    }
+    assert client.refused("POST", "/api/entities", body) == {
+        "/billing_details/billing_accounts/0/iban": "iban_malformed",
+        "/billing_details/billing_accounts/1/swift": "swift_malformed",
+        "/billing_details/billing_accounts/1/billing_account_id": "id_repeated",
+        "/billing_details/payment_gateways/1/payment_gateway_id": "id_repeated",
+        "/phone/phone": "phone_impossible",
     }
