@@ -32,6 +32,11 @@ RENDER_SECONDS = Histogram("invoicer_render_duration_seconds", "One document as 
 RENDER_FAILURES = Counter(
     "invoicer_render_failures_total", "Tries to render a document that failed; each is retried."
 )
+RENDERED_WITH_LACK = Counter(
+    "invoicer_documents_rendered_with_lack_total",
+    "PDFs made without a glyph or the logo; what: glyphs, logo, glyphs_and_logo.",
+    ["lack"],
+)
 OUTBOX_AGE_SECONDS = Gauge(
     "invoicer_outbox_age_seconds", "Age of the oldest issued document that has no files yet."
 )

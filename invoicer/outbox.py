@@ -35,11 +35,11 @@ class Files(NamedTuple):
     pdf: bytes
 
 
-def render(document: IssuedDocument) -> Files:
+def render(document: IssuedDocument, fonts_dir: str = "") -> Files:
     """Make both files of one view of the document; takes CPU and nothing else."""
     with metrics.RENDER_SECONDS.time():
         view = build_view(document)
-        return Files(render_html(view), render_pdf(view))
+        return Files(render_html(view), render_pdf(view, fonts_dir))
 
 
 class OutboxWorker(OutboxLoop):
@@ -61,6 +61,7 @@ class OutboxWorker(OutboxLoop):
         self._batch_max = settings.render_batch_max
         self._is_mailed = bool(settings.smtp_url)
         self._rendered = rendered or asyncio.Event()
+        self._fonts_dir = settings.fonts_dir
         self._threads = ThreadPoolExecutor(settings.render_threads, "render")
 
     async def run(self) -> None:
@@ -98,7 +99,7 @@ class OutboxWorker(OutboxLoop):
             document = documents[row.document_ref]
             if isinstance(document, Exception):
                 raise document
-            return await loop.run_in_executor(self._threads, render, document)
+            return await loop.run_in_executor(self._threads, render, document, self._fonts_dir)
 
         return await asyncio.gather(*map(one, work), return_exceptions=True)
 

@@ -462,9 +462,10 @@ UPDATE document SET state = 'SENT'
 WHERE shard_key = $1 AND document_ref = $2 AND state = 'ISSUED';
 
 -- name: load_issued
-SELECT document_ref, accounting_event_type, document_number, number_in_contract, currency,
-    net_terms, issue_date, due_date, period_start, period_end, sub_total,
-    total_discount, total_tax, credits_amount, total, parties, (
+SELECT document_ref, accounting_event_type, document_number, number_in_contract,
+    document.currency, document.net_terms, issue_date, due_date, period_start, period_end, sub_total,
+    total_discount, total_tax, credits_amount, total, parties,
+    coalesce(entity.details ->> 'logo', '') AS logo, (
         SELECT string_agg(other.document_number, ', ') FROM document other
         WHERE other.shard_key = document.shard_key AND document.kind IN ('ADJUSTMENT', 'CREDIT')
           AND CASE WHEN document.event_ref IS NULL OR document.kind = 'CREDIT'
@@ -482,6 +483,7 @@ SELECT document_ref, accounting_event_type, document_number, number_in_contract,
 FROM document
 JOIN unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
     USING (shard_key, document_ref)
+JOIN entity ON entity.tenant_id = document.tenant_id AND entity.entity_id = document.entity_id
 WHERE number IS NOT NULL;
 
 -- name: load_issued_products

@@ -24,6 +24,8 @@ class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown
     #: Documents rendered in one transaction, and threads that render them.
     render_batch_max: Annotated[int, Meta(ge=1, le=500)] = 20
     render_threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    #: A directory with more fonts (TTF, OTF), such as Chinese or Korean ones.
+    fonts_dir: str = ""
     #: How long the outbox rests when nothing is due and nothing was issued here.
     outbox_poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
     #: How often it is looked for what people want done with documents.

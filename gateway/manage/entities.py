@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.manage import values
+from gateway.manage import pictures, values
 from gateway.manage.answers import json_answer, terms_answer
 from gateway.manage.body import Body, Fields
 from gateway.manage.context import note, path_ref, queries, read_body, routes_of, transaction
@@ -39,6 +39,8 @@ class EntityDetails(Struct, frozen=True, omit_defaults=True):
     phone: Phone | None = None
     zip_code: str | None = None
     logo: str | None = None
+    accent_colour: str | None = None
+    locale: str | None = None
 
 
 class NewEntity(Struct, frozen=True):
@@ -85,7 +87,9 @@ def _read_details(fields: Fields) -> EntityDetails:
         address=fields.optional(values.text, "address"),
         phone=read_phone(fields),
         zip_code=fields.optional(values.text, "zip_code", "zip-code"),
-        logo=fields.optional(values.icon, "logo"),
+        logo=fields.optional(pictures.logo, "logo"),
+        accent_colour=fields.optional(values.colour, "accent_colour"),
+        locale=fields.optional(values.locale, "locale"),
     )
 
 

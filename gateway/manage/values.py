@@ -48,6 +48,7 @@ DayOrInstant = date | datetime
 
 Choice = TypeVar("Choice", bound=str)
 
+_is_colour: Final = re.compile(r"#[0-9A-Fa-f]{6}").fullmatch
 _match_email: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*").fullmatch
 _match_date: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch
 _match_number_format: Final = re.compile(r"([^{}]|\{year\}|\{number(:0[1-9])?\})*").fullmatch
@@ -85,6 +86,13 @@ def icon(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidInput("type_string", "must be a text")
     return _checked_text(value, ICON_LENGTH_MAX)
+
+
+def colour(value: object) -> str:
+    """Read a colour such as #1f4e79, answered in lower case."""
+    if not isinstance(value, str) or not _is_colour(value):
+        raise InvalidInput("colour_malformed", "must be # and six hexadecimal digits")
+    return value.lower()
 
 
 def flag(value: object) -> bool:

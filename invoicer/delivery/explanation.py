@@ -42,6 +42,19 @@ _HUNDRED: Final = 100
 _WHOLE: Final = Part(before=0, through=1, whole=1)
 
 
+_BOUNDED: Final = {
+    "minimum": "To the minimum of {amount}",
+    "maximum": "To the maximum of {amount}",
+}
+_EVENTS: Final = {
+    (True, False): "1 event: {each} each",
+    (False, False): "{count} events: {each} each",
+    (True, True): "1 event, the first {free} free: {each} each",
+    (False, True): "{count} events, the first {free} free: {each} each",
+}
+"""How the fees of events are named, by whether it is one event and whether some are free."""
+
+
 class ViewStep(msgspec.Struct, frozen=True):
     """One tier of a line: quantity times unit price, plus the fee that the label names."""
 
@@ -63,12 +76,12 @@ class ViewLine(msgspec.Struct, frozen=True):
 
 
 def explain_line(line: IssuedLine, part: Part, currency: str) -> ViewLine:
-    """Show a line with its tiers and notes; inside `words.exact_formatting`."""
+    """Show a line with its tiers and notes; inside `words.writing`."""
     if basis_of(line.price) == "CELLS":
         return _explain_cell(line, part, currency)
     each = unit_price(line.price)
     return ViewLine(
-        item=line.item,
+        item=words.entered(line.item),
         quantity=words.number(line.quantity, QUANTITY_DIGITS),
         unit_price="" if each is None else _price(each, currency),
         amount=words.money(line.amount, currency),
@@ -83,7 +96,7 @@ def _explain_cell(line: IssuedLine, part: Part, currency: str) -> ViewLine:
         notes = []
         for word, fee in (("minimum", line.price.minimum_fee), ("maximum", line.price.maximum_fee)):
             if fee is not None and (line.amount > 0) == (word == "minimum"):
-                notes.append(f"To the {word} of {_bound_text(fee, part, currency)}")
+                notes.append(words.say(_BOUNDED[word], amount=_bound_text(fee, part, currency)))
         amount = words.money(line.amount, currency)
         return ViewLine(line.item, "", "", amount, (), tuple(notes))
     values = cell_values(line.cell)
@@ -91,18 +104,20 @@ def _explain_cell(line: IssuedLine, part: Part, currency: str) -> ViewLine:
         cell_price(line.price, values), minimum_fee=None, maximum_fee=None
     )
     shown = explain_line(msgspec.structs.replace(line, price=own, cell=""), part, currency)
-    return msgspec.structs.replace(shown, item=f"{line.item} ({', '.join(values) or 'other'})")
+    return msgspec.structs.replace(
+        shown, item=f"{line.item} ({', '.join(values) or words.say('other')})"
+    )
 
 
 def show_difference(line: IssuedLine, currency: str) -> ViewLine:
     """Show by how much a line has changed, and each of its tiers."""
     return ViewLine(
-        item=line.item,
+        item=words.entered(line.item),
         quantity=words.number(line.quantity, QUANTITY_DIGITS),
         unit_price="",
         amount=words.money(line.amount, currency),
         steps=tuple(_tier_changes(line, currency)),
-        notes=("Difference to what was billed before",),
+        notes=(words.say("Difference to what was billed before"),),
     )
 
 
@@ -110,9 +125,12 @@ def _tier_changes(line: IssuedLine, currency: str) -> Iterator[ViewStep]:
     """Say what each tier has more than before, or less."""
     digits = currency_digits(currency)
     for tier in line.tiers:
-        label = "Last tier" if tier.up_to is None else f"Tier up to {words.plain(tier.up_to)}"
+        label = words.say("Last tier")
+        if tier.up_to is not None:
+            label = words.say("Tier up to {upper}", upper=words.plain(tier.up_to))
         if tier.flat_fee:
-            label += f", {words.exact_money(tier.flat_fee, currency, digits)} flat"
+            fee = words.exact_money(tier.flat_fee, currency, digits)
+            label = words.say("{tier}, {fee} flat", tier=label, fee=fee)
         yield ViewStep(
             label=label,
             quantity=words.plain(tier.quantity),
@@ -134,7 +152,8 @@ def _steps(line: IssuedLine, currency: str) -> Iterator[ViewStep]:
         upper = "" if tier.up_to is None else words.number(tier.up_to, QUANTITY_DIGITS)
         label = _tier_label(lowers[tier.up_to], upper)
         if tier.flat_fee:
-            label += f", plus {_price(tier.flat_fee, currency)} flat"
+            fee = _price(tier.flat_fee, currency)
+            label = words.say("{tier}, plus {fee} flat", tier=label, fee=fee)
         yield ViewStep(
             label=label,
             quantity=words.number(tier.quantity, QUANTITY_DIGITS),
@@ -149,15 +168,18 @@ def _events_step(line: IssuedLine, currency: str) -> ViewStep:
     assert fees is not None
     each = words.percent(price.price * _HUNDRED)
     if fees.fixed_fee:
-        each += f" plus {_price(fees.fixed_fee, currency)}"
+        fee = _price(fees.fixed_fee, currency)
+        each = words.say("{rate} plus {fee}", rate=each, fee=fee)
     if fees.minimum is not None:
-        each += f", at least {_price(fees.minimum, currency)}"
+        fee = _price(fees.minimum, currency)
+        each = words.say("{each}, at least {fee}", each=each, fee=fee)
     if fees.maximum is not None:
-        each += f", at most {_price(fees.maximum, currency)}"
-    free = f", the first {fees.included_events} free" if fees.included_events else ""
-    noun = "event" if line.event_count == 1 else "events"
+        fee = _price(fees.maximum, currency)
+        each = words.say("{each}, at most {fee}", each=each, fee=fee)
+    label = _EVENTS[line.event_count == 1, bool(fees.included_events)]
+    free, count = str(fees.included_events), str(line.event_count)
     return ViewStep(
-        label=f"{line.event_count} {noun}{free}: {each} each",
+        label=words.say(label, count=count, free=free, each=each),
         quantity=words.number(line.quantity, QUANTITY_DIGITS),
         unit_price="",
         amount=_money(_usage(line), currency),
@@ -179,7 +201,7 @@ def _package_step(price: LinePrice, quantity: Quantity, currency: str) -> ViewSt
     signed = Quantity(ONE * (count if billable >= 0 else -count))
     size = words.number(price.package_size, QUANTITY_DIGITS)
     return ViewStep(
-        label=f"Packages of {size}",
+        label=words.say("Packages of {size}", size=size),
         quantity=words.number(signed, QUANTITY_DIGITS),
         unit_price=_price(price.price, currency),
         amount=_money(Fraction(signed * price.price, _ONE_AMOUNT), currency),
@@ -188,8 +210,10 @@ def _package_step(price: LinePrice, quantity: Quantity, currency: str) -> ViewSt
 
 def _tier_label(lower: str, upper: str) -> str:
     if not lower:
-        return f"Up to {upper}" if upper else "Any quantity"
-    return f"Above {lower}, up to {upper}" if upper else f"Above {lower}"
+        return words.say("Up to {upper}", upper=upper) if upper else words.say("Any quantity")
+    if not upper:
+        return words.say("Above {lower}", lower=lower)
+    return words.say("Above {lower}, up to {upper}", lower=lower, upper=upper)
 
 
 def _notes(line: IssuedLine, part: Part, currency: str) -> Iterator[str]:
@@ -199,24 +223,28 @@ def _notes(line: IssuedLine, part: Part, currency: str) -> Iterator[str]:
         included = words.number(price.included_quantity, QUANTITY_DIGITS)
         charged = words.number(billable_quantity(price, line.quantity), QUANTITY_DIGITS)
         if price.event_fees is None:
-            yield f"{included} included free of charge, {charged} charged"
+            label = "{included} included free of charge, {charged} charged"
+            yield words.say(label, included=included, charged=charged)
         else:
-            yield f"The first {included} are free of charge"
+            yield words.say("The first {included} are free of charge", included=included)
     days = part if is_usage(price) else _WHOLE
     minimum = _bound(price.minimum_fee, days, currency)
     maximum = _bound(price.maximum_fee, days, currency)
     came_to = _usage(line)
     if minimum is not None and came_to < minimum:
-        yield f"Raised to the minimum of {_bound_text(price.minimum_fee, days, currency)}"
+        text = _bound_text(price.minimum_fee, days, currency)
+        yield words.say("Raised to the minimum of {amount}", amount=text)
     if maximum is not None and came_to > maximum:
-        yield f"Held at the maximum of {_bound_text(price.maximum_fee, days, currency)}"
+        text = _bound_text(price.maximum_fee, days, currency)
+        yield words.say("Held at the maximum of {amount}", amount=text)
     if price.discount_percent:
-        yield f"Less {words.percent(price.discount_percent)} discount"
+        yield words.say("Less {rate} discount", rate=words.percent(price.discount_percent))
     exact = bounded_amount(price, came_to, minimum, maximum)
     if not is_usage(price) and price.recurring and not part.is_whole:
-        yield f"Part of a period: {share(_money(exact, currency), part)}"
+        said = share(_money(exact, currency), part)
+        yield words.say("Part of a period: {share}", share=said)
     elif exact != Fraction(line.amount):
-        yield f"Rounded from {_money(exact, currency)}"
+        yield words.say("Rounded from {amount}", amount=_money(exact, currency))
 
 
 def _bound(fee: Price | None, part: Part, currency: str) -> Fraction | None:
@@ -238,8 +266,9 @@ def share(fee: str, part: Part) -> str:
     """Write a share of a cycle's fee. What came before is taken off, so that parts add up."""
     through = f"{fee} × {part.through}/{part.whole}"
     if not part.before:
-        return f"{through} days, rounded"
-    return f"{through} − {fee} × {part.before}/{part.whole} days, each rounded"
+        return words.say("{share} days, rounded", share=through)
+    both = f"{through} − {fee} × {part.before}/{part.whole}"
+    return words.say("{share} days, each rounded", share=both)
 
 
 def _price(price: int, currency: str) -> str:

@@ -5,7 +5,8 @@ from typing import Final
 
 import jinja2
 
-from invoicer.delivery.view import View
+from invoicer.delivery.issued import IssuedDocument
+from invoicer.delivery.view import View, build_view
 
 _environment: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -14,6 +15,11 @@ _environment: Final = jinja2.Environment(
     keep_trailing_newline=True,
 )
 _template: Final = _environment.get_template("document.html")
+
+
+def document_html(document: IssuedDocument) -> bytes:
+    """Return the page of a document."""
+    return render_html(build_view(document))
 
 
 def render_html(view: View) -> bytes:

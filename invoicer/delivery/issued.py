@@ -89,6 +89,7 @@ class IssuedDocument(msgspec.Struct, frozen=True):
     """A document as issued; money in the currency, rounded.
 
     parties: who bills whom, and how it is paid, as it was when the document was drafted.
+    logo: the entity's picture as a data URI, as it is now; empty when there is none.
     corrects: of an adjustment, the number of the document that it is the difference to.
     is_rest: documents of single events have billed ahead of it. bills_event: it is one of these.
     tax_changes: of the documents that it corrects along with what it bills.
@@ -111,6 +112,7 @@ class IssuedDocument(msgspec.Struct, frozen=True):
     credits_amount: Decimal
     total: Decimal
     parties: dict[str, Any]
+    logo: str = ""
     corrects: str | None = None
     is_rest: bool = False
     bills_event: bool = False

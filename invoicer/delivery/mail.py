@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from invoicer.delivery import words
 from invoicer.delivery.issued import IssuedDocument
-from invoicer.delivery.parties import customer_party, entity_party, payment_details
+from invoicer.delivery.parties import customer_party, document_locale, entity_party, payment_details
+from invoicer.delivery.view import TITLES
 
-_TITLES: Final = {"INVOICE": "Invoice", "CREDIT": "Credit note", "DEBIT": "Debit note"}
 _unsafe: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _is_address: Final = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,255}").fullmatch
 
@@ -33,7 +33,6 @@ def build_mail(
     the document, so a mail that goes out twice is one to whoever looks; one that was asked for
     again, the copy's number above 0, is another. Raises NoAddress.
     """
-    title = _TITLES[document.accounting_event_type]
     entity: dict[str, Any] = document.parties.get("entity", {})
     issuer = _one_line(entity_party(entity).name)
     mail = EmailMessage(policy=SMTP)
@@ -41,15 +40,22 @@ def build_mail(
     mail["To"] = recipients(document)
     if (answers := _addresses(entity.get("email"))) and answers[0].addr_spec != sender:
         mail["Reply-To"] = answers[0]
-    mail["Subject"] = f"{title} {_one_line(document.document_number)} of {issuer}"
+    mail["Subject"] = _subject(document, issuer)
     which = f"{document.document_ref}.{copy}" if copy else document.document_ref
     mail["Message-ID"] = f"<{which}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content("\n".join(_text(document, title)) + "\n")
+    mail.set_content("\n".join(_text(document)) + "\n")
     mail.add_alternative(files["HTML"].decode(), subtype="html")
     name = f"{_unsafe.sub('-', document.document_number)}.pdf"
     mail.add_attachment(files["PDF"], maintype="application", subtype="pdf", filename=name)
     return mail
+
+
+def _subject(document: IssuedDocument, issuer: str) -> str:
+    with words.writing(document_locale(document.parties)):
+        title = words.say(TITLES[document.accounting_event_type])
+        number = _one_line(document.document_number)
+        return words.say("{title} {number} of {issuer}", title=title, number=number, issuer=issuer)
 
 
 def recipients(document: IssuedDocument) -> tuple[Address, ...]:
@@ -66,19 +72,24 @@ def _addresses(listed: object) -> tuple[Address, ...]:
     return tuple(Address(addr_spec=one) for one in dict.fromkeys(given) if _is_address(one))
 
 
-def _text(document: IssuedDocument, title: str) -> Iterator[str]:
+def _text(document: IssuedDocument) -> Iterator[str]:
     """Say in plain text what is in the attached document."""
-    with words.exact_formatting():
-        yield f"Dear {_one_line(customer_party(document.parties.get('customer', {})).name)},"
+    with words.writing(document_locale(document.parties)):
+        name = _one_line(customer_party(document.parties.get("customer", {})).name)
+        yield words.say("Dear {name},", name=name)
         yield ""
         span = words.span(document.period_start, document.period_end)
-        yield f"{title} {_one_line(document.document_number)} for {span} is attached."
+        title = words.say(TITLES[document.accounting_event_type])
+        number = _one_line(document.document_number)
+        label = "{title} {number} for {period} is attached."
+        yield words.say(label, title=title, number=number, period=span)
         if document.corrects is not None:
-            yield f"It corrects {document.corrects}."
+            yield words.say("It corrects {number}.", number=document.corrects)
         yield ""
-        yield f"Total: {words.money(document.total, document.currency)}"
+        amount = words.money(document.total, document.currency)
+        yield words.say("Total: {amount}", amount=amount)
         if document.accounting_event_type != "CREDIT":
-            yield f"Due on: {words.day(document.due_date)}"
+            yield words.say("Due on: {day}", day=words.day(document.due_date))
             yield ""
             for label, value in payment_details(document.parties):
                 yield f"{label}: {_one_line(value)}"

@@ -3,10 +3,14 @@
 The snapshot is what people entered, so nothing in it is relied upon: what is missing is left out.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+from babel import Locale
+
+from invoicer.delivery import words
 
 _ACCOUNT_LABELS: Final = {
     "account_name": "Account holder",
@@ -21,6 +25,10 @@ _ACCOUNT_LABELS: Final = {
 }
 
 
+ACCENT: Final = "#1f4e79"
+_is_colour: Final = re.compile(r"#[0-9a-f]{6}").fullmatch
+
+
 class Party(msgspec.Struct, frozen=True):
     """A name and the lines below it."""
 
@@ -32,16 +40,35 @@ def entity_party(entity: Mapping[str, Any]) -> Party:
     """Return who issues the document."""
     lines = [*_address(entity, "address"), *_contact(entity)]
     if registration := _text(entity.get("registration_number")):
-        lines.append(f"Registration no. {registration}")
-    return Party(_text(entity.get("legal_name")) or _text(entity.get("name")), tuple(lines))
+        lines.append(words.say("Registration no. {number}", number=registration))
+    return _party(entity, lines)
 
 
 def customer_party(customer: Mapping[str, Any]) -> Party:
     """Return whom the document is for."""
     lines = [*_address(customer, "billing_address"), *_contact(customer)]
     if tax_number := _text(customer.get("ein")):
-        lines.append(f"Tax no. {tax_number}")
-    return Party(_text(customer.get("legal_name")) or _text(customer.get("name")), tuple(lines))
+        lines.append(words.say("Tax no. {number}", number=tax_number))
+    return _party(customer, lines)
+
+
+def accent_colour(parties: Mapping[str, Any]) -> str:
+    """Return the entity's colour as #rrggbb, else the house's."""
+    colour = _text(_object(parties, "entity").get("accent_colour"))
+    return colour if _is_colour(colour) else ACCENT
+
+
+def document_locale(parties: Mapping[str, Any]) -> Locale:
+    """Return how numbers, dates and labels are written: the customer's way, else the entity's."""
+    for party in ("customer", "entity"):
+        if found := words.find_locale(_text(_object(parties, party).get("locale"))):
+            return found
+    return words.ENGLISH
+
+
+def _party(party: Mapping[str, Any], lines: Iterable[str]) -> Party:
+    name = _text(party.get("legal_name")) or _text(party.get("name"))
+    return Party(words.entered(name), tuple(map(words.entered, lines)))
 
 
 def _address(party: Mapping[str, Any], street: str) -> Iterator[str]:
@@ -65,18 +92,21 @@ def _contact(party: Mapping[str, Any]) -> Iterator[str]:
 def payment_details(parties: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield label and value of each way to pay: the account named, else the entity's first."""
     if _object(parties, "billing_online_payment_details").get("auto_charge") is True:
-        yield "Card", "The amount is charged to your card on file."
+        yield words.say("Card"), words.say("The amount is charged to your card on file.")
     wanted = _object(parties, "billing_bank_transfer_details").get("billing_account_id")
     details = _object(_object(parties, "entity"), "billing_details")
     account = _chosen(details.get("billing_accounts"), wanted)
     for field, label in _ACCOUNT_LABELS.items():
         if value := _text(account.get(field)):
-            yield label, value
+            yield words.say(label), words.entered(value)
     crypto = _object(parties, "billing_crypto_details")
     if address := _text(crypto.get("address")):
         tokens = crypto.get("tokens")
         names = ", ".join(map(_text, tokens)) if isinstance(tokens, list) else ""
-        yield (f"Crypto ({names})" if names else "Crypto"), address
+        yield (
+            words.say("Crypto ({tokens})", tokens=names) if names else words.say("Crypto"),
+            address,
+        )
 
 
 def _chosen(accounts: object, wanted: object) -> Mapping[str, Any]:

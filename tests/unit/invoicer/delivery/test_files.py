@@ -42,7 +42,7 @@ def text_of_pdf(document: IssuedDocument) -> str:
 
 
 def texts(view: View) -> list[str]:
-    """Return every text of a view but its language and the date that only the PDF's stamp bears."""
+    """Return every text of a view but how it looks and the date that only the stamp bears."""
     found: list[str] = []
 
     def walk(value: object) -> None:
@@ -53,7 +53,7 @@ def texts(view: View) -> list[str]:
                 walk(item)
         elif isinstance(value, dict):
             for name, item in value.items():
-                if name not in {"language", "issue_date"}:
+                if name not in {"language", "issue_date", "accent", "headings", "logo"}:
                     walk(item)
 
     walk(msgspec.to_builtins(view))
