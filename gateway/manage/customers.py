@@ -310,19 +310,10 @@ async def filter_customer_names(request: web.Request) -> web.Response:
     query = read_query(request)
     wanted = read_wanted(query.fields)
     query.finish()
-    ordered = {
-        "ASC": queries.list_customers_named,
-        "DESC": queries.list_customers_named_descending,
-    }
-    async with transaction(request) as (connection, tenant_id):
-        total = await connection.fetchval(queries.count_customers_named, tenant_id, wanted.part)
-        rows = await connection.fetch(
-            ordered[wanted.order],
-            tenant_id,
-            wanted.part,
-            wanted.size,
-            wanted.number * wanted.size,
-        )
+    page = (wanted.order, wanted.size, wanted.number * wanted.size)
+    async with transaction(request) as (connection, _):
+        total = await connection.fetchval(queries.count_customers_named, wanted.part)
+        rows = await connection.fetch(queries.list_customers_named, wanted.part, *page)
     names = [_name_answer(row) for row in rows]
     return json_answer({"customers": names, "count": len(names), "total": total})
 

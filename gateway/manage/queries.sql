@@ -85,18 +85,11 @@ SELECT customer_ref, name, legal_name FROM customer WHERE tenant_id = $1
 ORDER BY lower(name), customer_id;
 
 -- name: count_customers_named
-SELECT count(*) FROM customer WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0;
+SELECT count_customers_named($1);
 
 -- name: list_customers_named
--- A page of those whose name contains a text.
-SELECT customer_ref, name, legal_name FROM customer
-WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0
-ORDER BY lower(name), customer_id LIMIT $3 OFFSET $4;
-
--- name: list_customers_named_descending
-SELECT customer_ref, name, legal_name FROM customer
-WHERE tenant_id = $1 AND strpos(lower(name), lower($2)) > 0
-ORDER BY lower(name) DESC, customer_id DESC LIMIT $3 OFFSET $4;
+-- A page of those whose name contains a text, ASC or DESC.
+SELECT customer_ref, name, legal_name FROM customers_named($1, $2, $3, $4);
 
 -- name: add_meter
 INSERT INTO meter (tenant_id, usage_product_ref, name, unit, aggregation, unique_key, formula,

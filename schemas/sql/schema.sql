@@ -286,6 +286,11 @@ COMMENT ON TABLE customer IS
 'Writer: gateway. details holds phone, addresses, billing details and settings as the API shows
 them; tax is percent; net_terms is days, DUE_UPON_RECEIPT or DUE_UPON_USAGE.';
 CREATE INDEX customer_name ON customer (tenant_id, lower(name));
+-- Both extensions come with Postgres and are trusted: whoever owns the database may make them.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE EXTENSION IF NOT EXISTS btree_gin;
+CREATE INDEX customer_name_part ON customer USING gin (tenant_id, lower(name) gin_trgm_ops)
+WITH (gin_pending_list_limit = 256);  -- KiB: whoever searches reads through what was just added
 CREATE INDEX customer_reference_version ON customer (tenant_id, reference_version);
 CREATE TRIGGER customer_version BEFORE INSERT OR UPDATE ON customer
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
@@ -2024,6 +2029,34 @@ GRANT USAGE ON SCHEMA public TO meterline_tenant;
 CREATE FUNCTION current_tenant() RETURNS integer LANGUAGE sql STABLE AS $$
     SELECT nullif(current_setting('meterline.tenant_id', true), '')::integer
 $$;
+
+-- Customers of the tenant whose name contains a text, ignoring case. Row-level security would not
+-- let LIKE use an index, since LIKE might tell of rows that are not the tenant's, so these two
+-- read as the owner and keep to the tenant themselves. They plan by the text that they are given.
+CREATE FUNCTION name_pattern(part text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT '%' || regexp_replace(lower(part), '([\\%_])', '\\\1', 'g') || '%'
+$$;
+CREATE FUNCTION count_customers_named(part text) RETURNS bigint LANGUAGE plpgsql STABLE
+SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    found bigint;
+BEGIN
+    EXECUTE 'SELECT count(*) FROM customer WHERE tenant_id = $1 AND lower(name) LIKE $2'
+        INTO found USING current_tenant(), name_pattern(part);
+    RETURN found;
+END $$;
+CREATE FUNCTION customers_named(part text, direction text, size integer, skipped bigint)
+RETURNS TABLE (customer_ref uuid, name text, legal_name text) LANGUAGE plpgsql STABLE
+SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY EXECUTE format('SELECT customer_ref, name, legal_name FROM customer
+        WHERE tenant_id = $1 AND lower(name) LIKE $2
+        ORDER BY lower(name) %1$s, customer_id %1$s LIMIT $3 OFFSET $4',
+        CASE direction WHEN 'DESC' THEN 'DESC' ELSE 'ASC' END)
+        USING current_tenant(), name_pattern(part), size, skipped;
+END $$;
+REVOKE EXECUTE ON FUNCTION count_customers_named, customers_named FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION count_customers_named, customers_named TO meterline_tenant;
 
 DO $$
 DECLARE

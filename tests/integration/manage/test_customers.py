@@ -1,8 +1,10 @@
 """Customers over HTTP: what is kept, what is answered, and what is left to the entity."""
 
+import json
 from decimal import Decimal
 from uuid import UUID
 
+import asyncpg
 import pytest
 import requests
 
@@ -225,3 +227,62 @@ def test_a_tax_id_that_cannot_be_is_refused_where_the_country_says_so(client: Cl
     wrong = SMALLEST | {"country": "Germany", "ein": "DE136695978"}
     assert client.refused("POST", "/api/customers", wrong) == {"/ein": "tax_id_malformed"}
     client.ok("POST", "/api/customers", wrong | {"ein": "HRB 1"})
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("%", ["50% Off"]),
+        ("_", ["under_score"]),
+        ("\\", ["back\\slash"]),
+        ("ÉCLA", ["Éclair"]),
+        ("0% o", ["50% Off"]),
+        ("o", ["50% Off", "under_score"]),
+        ("'", []),
+    ],
+)
+def test_a_part_of_a_name_is_plain_text(client: Client, part: str, names: list[str]) -> None:
+    for name in ("50% Off", "under_score", "back\\slash", "Éclair"):
+        client.ok("POST", "/api/customers", SMALLEST | {"name": name})
+    path = "/api/customers/names/filter"
+    for order, expected in (("ASC", names), ("DESC", names[::-1])):
+        found = client.ok("GET", path, None, customer_name=part, order=order)
+        assert [row["customer_name"] for row in found["customers"]] == expected
+        assert (found["count"], found["total"]) == (len(names), len(names))
+
+
+async def test_a_name_is_found_by_index_however_many_customers_there_are(
+    client: Client, stranger: Client
+) -> None:
+    await client.fetch(
+        "INSERT INTO customer (shard_key, customer_ref, tenant_id, entity_id, name, email, "
+        "currency) SELECT number, gen_random_uuid(), tenant_id, entity_id, "
+        "'Customer ' || md5(number::text), 'a@b.example', 'USD' "
+        "FROM entity, generate_series(1, 20000) AS number WHERE tenant_id = $1",
+        client.tenant_id,
+    )
+    await client.fetch("ANALYZE customer")
+    client.ok("POST", "/api/customers", SMALLEST)
+    stranger.ok("POST", "/api/customers", SMALLEST)
+    found = client.ok("GET", "/api/customers/names/filter", None, customer_name="ORTHWI")
+    assert [row["customer_name"] for row in found["customers"]] == ["Northwind"]
+    assert (found["count"], found["total"]) == (1, 1)
+    pages = await client.fetch("SELECT relpages FROM pg_class WHERE relname = 'customer'")
+    for call in ("count_customers_named('orthwi')", "customers_named('orthwi', 'ASC', 9, 0)"):
+        assert await blocks_read(client, call) < pages[0]["relpages"] / 4, call
+
+
+async def blocks_read(client: Client, call: str) -> int:
+    """Return how many blocks a call reads, as its tenant calls it, once it has been planned."""
+    connection = await asyncpg.connect(client.postgres)
+    try:
+        async with connection.transaction():
+            tenant = str(client.tenant_id)
+            await connection.execute("SELECT set_config('meterline.tenant_id', $1, true)", tenant)
+            await connection.execute("SET LOCAL ROLE meterline_tenant")
+            await connection.fetch(f"SELECT * FROM {call}")
+            plan = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {call}"
+            (found,) = json.loads(await connection.fetchval(plan))
+            return int(found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"])
+    finally:
+        await connection.close()
