@@ -409,10 +409,11 @@ INSERT INTO dead_letter_retry (shard_key, partition, record_offset, retry_partit
 VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: find_line_usage
--- The lines of a document that have a line item, with what their events are found by. The cells of
+-- The lines of a document that have a line item, or all without one, with what their events are found by. The cells of
 -- one line have one list.
 SELECT DISTINCT ON (p.period_ref, l.contract_line_ref)
-    l.shard_key, l.charge_ref, l.events_digest, k.customer_id, b.start_at, b.end_at, i.meter_id,
+    l.shard_key, l.charge_ref, l.item, l.events_digest, l.position, p.position AS product_position,
+    p.product_name, cp.timezone, k.customer_id, b.start_at, b.end_at, i.meter_id,
     ARRAY(SELECT f.meter_id FROM meter_feed f
           WHERE f.tenant_id = $1 AND f.toward_id = i.meter_id) AS meters, c.cut_offset, EXISTS (
         SELECT FROM rater_partition r
@@ -423,10 +424,13 @@ JOIN document_product p ON p.shard_key = l.shard_key AND p.document_ref = l.docu
 JOIN period_cut c ON c.shard_key = p.shard_key AND c.period_ref = p.period_ref
     AND c.cut_number = p.cut_number
 JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
+JOIN contract_product cp ON cp.shard_key = p.shard_key
+    AND cp.contract_product_ref = p.contract_product_ref
 JOIN document d ON d.shard_key = l.shard_key AND d.document_ref = l.document_ref
 JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
 JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
-WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3 AND l.line_item_ref = $4
+WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3
+  AND ($4::uuid IS NULL OR l.line_item_ref = $4)
   AND (p.root_document_ref IS NULL OR d.kind = 'ADJUSTMENT')
 ORDER BY p.period_ref, l.contract_line_ref, l.charge_ref;
 

@@ -1,9 +1,11 @@
 """The usage behind a line of a document, as the list that the line's digest is of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from aiohttp import web
@@ -24,32 +26,44 @@ from runtime.postgres import Connection
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import TIMESTAMP_MIN_MICROS, month_bounds, month_index, shard_key_of
 from schemas.meter_feed import Feed
+from schemas.people_csv import BYTE_ORDER_MARK, people_row, text_cell
 from schemas.usage_csv import HEADER, MEDIA_TYPE, fed_quantity, usage_row
 
 EVENTS_A_PAGE: Final = 5_000
 _MOMENT: Final = timedelta(microseconds=1)
 _REF_MIN: Final = UUID(int=0)
+PEOPLE_HEADER: Final = (
+    BYTE_ORDER_MARK
+    + people_row(
+        ("Product", "Item", "Time", "Time zone", "Quantity", "Event", "Additional data")
+    ).encode()
+)
 
 
 class Wanted(Struct, frozen=True):
-    """Which line. charge_ref: which of several with that line item."""
+    """Which line; None: all. charge_ref: which of several with that line item."""
 
-    line_item_ref: UUID
+    line_item_ref: UUID | None
     charge_ref: UUID | None
 
 
 def read_wanted(fields: Fields) -> Wanted:
     """Read the query of `GET /api/invoices/<ref>/usage.csv`."""
-    line = fields.required(values.ref, "line")
-    return Wanted(line, fields.optional(values.ref, "charge_ref"))
+    line = fields.optional(values.ref, "line")
+    charge = fields.optional(values.ref, "charge_ref")
+    if charge is not None and line is None:
+        raise InvalidInput("line_needed", "is of a line: name it by line", "/charge_ref")
+    return Wanted(line, charge)
 
 
 async def get_usage(request: web.Request) -> web.StreamResponse:
-    """GET /api/invoices/<invoice_ref>/usage.csv?line=: every event in a line, by ref.
+    """GET /api/invoices/<invoice_ref>/usage.csv: every event in the document, or in one `line`.
 
-    Its SHA-256 is the line's `events_digest`: `sha256sum` proves what was billed. Of a credit or a
-    debit the list is of the whole period as it was counted then. Where a document has several lines
-    of one line item, `charge_ref` says which.
+    Of a line: by ref, and its SHA-256 is the line's `events_digest`: `sha256sum` proves what was
+    billed. Of a credit or a debit the list is of the whole period as it was counted then. Where a
+    document has several lines of one line item, `charge_ref` says which. Without `line` it is the
+    events of all lines for a spreadsheet: with the time of day where the issuer is, and with an
+    apostrophe before texts that would be taken for formulas.
     """
     document_ref = path_ref(request, "invoice_ref")
     query = read_query(request, refuses_unknown=True)
@@ -60,28 +74,54 @@ async def get_usage(request: web.Request) -> web.StreamResponse:
         rows = await connection.fetch(
             queries.find_line_usage, tenant_id, place, document_ref, wanted.line_item_ref
         )
-        line = choose(rows, wanted)
-        feeds = await load_feeds(connection, tenant_id, line["meter_id"])
+        lines = [choose(rows, wanted)] if wanted.line_item_ref else choose_all(rows)
+        feeds = [await load_feeds(connection, tenant_id, line["meter_id"]) for line in lines]
+    name = wanted.line_item_ref or document_ref
     answer = web.StreamResponse(
         headers={
-            "Content-Disposition": f'attachment; filename="usage-{wanted.line_item_ref}.csv"',
+            "Content-Disposition": f'attachment; filename="usage-{name}.csv"',
             "Cache-Control": "private, no-cache",
-            "ETag": f'"{line["events_digest"].hex()}"',
             "X-Request-Id": request[REQUEST_ID],
         }
     )
     answer.content_type, answer.charset = MEDIA_TYPE, "utf-8"
+    if wanted.line_item_ref:
+        answer.headers["ETag"] = f'"{lines[0]["events_digest"].hex()}"'
     await answer.prepare(request)
-    await answer.write(HEADER)
+    await answer.write(HEADER if wanted.line_item_ref else PEOPLE_HEADER)
+    for line, fed in zip(lines, feeds, strict=True):
+        write = usage_text if wanted.line_item_ref else partial(people_text, line)
+        async for page in _pages(request, line):
+            await answer.write("".join(write(row, fed) for row in page).encode())
+    await answer.write_eof()
+    return answer
+
+
+async def _pages(
+    request: web.Request, line: asyncpg.Record
+) -> AsyncIterator[Sequence[asyncpg.Record]]:
+    """Yield the events that count in a line, a page at a time, each in its own transaction."""
     after: UUID | None = _REF_MIN
     while after is not None:
         async with transaction(request) as (connection, tenant_id):
             page = await read_rows(connection, tenant_id, line, after, EVENTS_A_PAGE)
-        text = "".join(usage_text(row, feeds) for row in page if row["counts"]).encode()
+        yield [row for row in page if row["counts"]]
         after = page[-1]["event_ref"] if len(page) == EVENTS_A_PAGE else None
-        await answer.write(text)
-    await answer.write_eof()
-    return answer
+
+
+def choose_all(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+    """Return the lines that events feed, as the document has them. Raises what stands against."""
+    if not rows:
+        raise NotFound("document_unknown", "there is no such document, or it has no lines")
+    for line in rows:
+        _check_kept(line)
+    fed = [line for line in rows if line["events_digest"] is not None]
+    return sorted(fed, key=lambda line: (line["product_position"], line["position"]))
+
+
+def _check_kept(line: asyncpg.Record) -> None:
+    if line["events_digest"] is not None and line["is_archived"]:
+        raise Conflict("usage_archived", "events of that period have left for an archive")
 
 
 def choose(rows: Sequence[asyncpg.Record], wanted: Wanted) -> asyncpg.Record:
@@ -95,8 +135,7 @@ def choose(rows: Sequence[asyncpg.Record], wanted: Wanted) -> asyncpg.Record:
     [line] = found
     if line["events_digest"] is None:
         raise NotFound("line_without_usage", "no events feed that line")
-    if line["is_archived"]:
-        raise Conflict("usage_archived", "events of that period have left for an archive")
+    _check_kept(line)
     return line
 
 
@@ -157,6 +196,23 @@ def usage_text(row: asyncpg.Record, feeds: Feeds) -> str:
     """Write one event as a line's list has it."""
     quantity = counted_quantity(row, feeds)
     return usage_row(row["ref_text"], row["occurred_at"], quantity, row["additional_data"])
+
+
+def people_text(line: asyncpg.Record, row: asyncpg.Record, feeds: Feeds) -> str:
+    """Write one event of a line for a spreadsheet, its time as a clock at the issuer's shows it."""
+    local = row["occurred_at"].astimezone(ZoneInfo(line["timezone"]))
+    offset = local.isoformat()[-6:]
+    return people_row(
+        (
+            text_cell(line["product_name"]),
+            text_cell(line["item"]),
+            local.replace(tzinfo=None).isoformat(" ", "microseconds"),
+            f"UTC{offset}",
+            counted_quantity(row, feeds),
+            row["ref_text"],
+            text_cell(row["additional_data"] or ""),
+        )
+    )
 
 
 ROUTES = [

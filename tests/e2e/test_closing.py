@@ -1,15 +1,19 @@
 """A period that closes by itself, what comes late for it, and the proof of both, from outside."""
 
 import asyncio
+import csv
 import hashlib
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from deploy.demo import catalogue
 from deploy.demo.story import Shop, make_shop
@@ -64,6 +68,7 @@ async def test_a_month_closes_by_itself_and_a_late_event_is_a_debit(
             await check_proof(installation, document, line, rows)
             counted = [Decimal(row.split(b",")[2].decode()) for row in rows.splitlines()[1:]]
             assert sorted(set(counted)) == [-1000, 1000, 3000]
+            await check_usage_for_people(installation, document, line, rows)
         by_hand = october(customer, shop.pricing_ref)
         ref = (await client.request("POST", "/api/contracts/", by_hand))["contract_ref"]
         [closed] = await close(installation, credentials, "--contract", ref)
@@ -169,6 +174,29 @@ async def documents(
 
 def lines(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [line for product in document["products"] for line in product["lines"]]
+
+
+async def check_usage_for_people(
+    installation: Installation, document: dict[str, Any], line: dict[str, Any], rows: bytes
+) -> None:
+    """The list for spreadsheets has the line's events, at the time of the issuer's clocks."""
+    path = f"/api/invoices/{document['invoice_ref']}/usage.csv"
+    answer = await installation.client.fetch("GET", path)
+    assert answer.status == 200, answer
+    assert answer.body.startswith(b"\xef\xbb\xbfProduct,Item,Time,Time zone,Quantity,Event,")
+    shown = list(csv.DictReader(io.StringIO(answer.body.decode("utf-8-sig"), newline="")))
+    listed = list(csv.DictReader(io.StringIO(rows.decode(), newline="")))
+    assert [(row["Event"], row["Quantity"]) for row in shown] == [
+        (row["event_ref"], row["quantity"]) for row in listed
+    ]
+    for row, event in zip(shown, listed, strict=True):
+        at = datetime.fromisoformat(row["Time"] + row["Time zone"].removeprefix("UTC"))
+        assert at == datetime.fromisoformat(event["timestamp"])
+        assert row["Item"] == line["item"]
+    nobody = f"/api/invoices/{uuid4()}/usage.csv"
+    assert (await installation.client.fetch("GET", nobody)).status == 404
+    of_no_line = f"{path}?charge_ref={uuid4()}"
+    assert (await installation.client.fetch("GET", of_no_line)).status == 422
 
 
 async def usage_of(
