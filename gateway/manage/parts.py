@@ -106,6 +106,7 @@ def _country_code(value: object) -> str:
     digits = values.text(value)
     if not (digits.isascii() and digits.isdecimal() and 1 <= len(digits) <= 4):  # noqa: PLR2004
         raise InvalidInput("country_code_malformed", "must have 1 to 4 digits")
+    registries.check_country_code(digits)
     return digits
 
 

@@ -16,7 +16,7 @@ TAX_ID_LENGTH_MAX: Final = 64
 
 def iban(value: object) -> str:
     """Read an IBAN, kept with its spaces; its country, length, form and check digits must fit."""
-    import schwifty  # noqa: PLC0415 - 7 MiB
+    import schwifty  # noqa: PLC0415 - 3 MiB, seldom needed
 
     sent = values.text(value)
     try:
@@ -29,7 +29,7 @@ def iban(value: object) -> str:
 
 def swift(value: object) -> str:
     """Read a SWIFT code (BIC) of 8 or 11 characters, kept as it is sent."""
-    import schwifty  # noqa: PLC0415 - 7 MiB
+    import schwifty  # noqa: PLC0415 - 3 MiB, seldom needed
 
     sent = values.text(value)
     try:
@@ -40,14 +40,23 @@ def swift(value: object) -> str:
     return sent
 
 
-def check_phone(country_code: str, digits: str) -> None:
-    """Refuse a number that can't be dialled in its country. Raises InvalidInput."""
-    import phonenumbers  # noqa: PLC0415 - 2 MiB
+def check_country_code(code: str) -> None:
+    """Refuse digits that call no country, zeros before them aside. Raises InvalidInput."""
+    import phonenumbers  # noqa: PLC0415 - 1 MiB, seldom needed
 
-    code = country_code.lstrip("0")
-    if not code or int(code) not in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
-        detail = f"+{country_code} is no country's calling code"
+    if int(code) not in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
+        detail = f"+{code} is no country's calling code: 1 is that of the United States"
         raise InvalidInput("country_code_unknown", detail)
+
+
+def check_phone(country_code: str, digits: str) -> None:
+    """Refuse a number that can't be dialled in its country. Raises InvalidInput.
+
+    country_code: as `check_country_code` lets it pass.
+    """
+    import phonenumbers  # noqa: PLC0415 - 1 MiB, seldom needed
+
+    code = int(country_code)
     possible = phonenumbers.ValidationResult
     try:
         number = phonenumbers.parse(f"+{code}{digits}")
@@ -66,8 +75,8 @@ def check_tax_id(country: str | None, tax_id: str) -> None:
     States has nine digits; one that begins as a VAT number of the European Union does is judged as
     one, with its check digits. Others are numbers of registers that nobody can know all of.
     """
-    from stdnum.eu import vat  # noqa: PLC0415 - 6 MiB
-    from stdnum.us import tin  # noqa: PLC0415
+    from stdnum.eu import vat  # noqa: PLC0415 - 5 MiB, seldom needed
+    from stdnum.us import tin  # noqa: PLC0415 - so is this
 
     code = values.country_code(country) if country is not None else None
     compact = "".join(tax_id.split()).replace("-", "").upper()

@@ -286,3 +286,18 @@ async def blocks_read(client: Client, call: str) -> int:
             return int(found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"])
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer"),
+    [
+        ({"phone": {"countryCode": "999", "phone": "2121234567"}}, "/phone/countryCode"),
+        ({"phone": {"country_code": "999", "phone": "2121234567"}}, "/phone/country_code"),
+        ({"phone": "2121234567", "country_code": 999}, "/country_code"),
+    ],
+)
+def test_a_calling_code_that_is_none_is_named_where_it_was_sent(
+    client: Client, sent: dict[str, object], pointer: str
+) -> None:
+    wrong = client.refused("POST", "/api/customers", SMALLEST | sent)
+    assert wrong == {pointer: "country_code_unknown"}
