@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 
+from gateway.manage.pricing_templates import TEMPLATES, Template
 from schemas.price import MODELS
 from tests.integration.manage.clients import Client
 from tests.integration.manage.shop import contract_body, make_shop, product_body
@@ -130,3 +131,27 @@ async def test_a_drafts_lines_are_free_until_it_is_published(client: Client) -> 
     client.ok("POST", f"/api/pricings/{draft}/publish", {})
     with pytest.raises(asyncpg.RestrictViolationError):
         await client.fetch("UPDATE pricing SET minimum_fee = 2 WHERE pricing_ref = $1", draft)
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.line["model"])
+def test_a_contract_may_sell_a_line_item_by_any_model_and_any_of_its_fields(
+    client: Client, template: Template
+) -> None:
+    shop = make_shop(client)
+    own = dict(template.line) | {"item": "Its own", "minimum_fee": "1.5", "maximum_fee": "900"}
+    own |= {"discount": "12.5", "currency": "USD"}
+    if template.prices_usage:
+        own["included_quantity"] = "3"
+    for item in ("Calls", "Units", "Seats"):
+        override = own | {"line_item_ref": shop.line_refs[item]}
+        if template.prices_usage:
+            override["usage_product_ref"] = shop.meter_ref
+        body = contract_body(shop, overrides=[override])
+        ref = client.ok("POST", "/api/contracts", body)["contract_ref"]
+        (product,) = client.ok("GET", f"/api/contracts/{ref}")["products"]
+        (shown,) = product["overrides"]
+        assert set(override) <= set(shown), item
+        assert (shown["model"], shown["item"]) == (template.line["model"], "Its own")
+        assert (shown["discount"], shown["minimum_fee"], shown["maximum_fee"]) == (12.5, 1.5, 900)
+    listed = client.ok("GET", "/api/products")
+    assert [row["item"] for row in listed[0]["line_items"]][:2] == ["Seats", "Calls"]
