@@ -9,6 +9,7 @@ from typing import Final
 import asyncpg
 
 from invoicer.consumer import Progress, consume, scan
+from invoicer.dunning import DunningWorker
 from invoicer.intake import Intake
 from invoicer.mailing import MailWorker, read_server
 from invoicer.outbox import OutboxWorker
@@ -45,6 +46,7 @@ async def serve(settings: InvoicerSettings, stopping: asyncio.Event) -> None:
             tasks.create_task(scan(pool, settings, intake, system_clock, stopping))
             tasks.create_task(OutboxWorker(pool, settings, stopping, issued, rendered).run())
             tasks.create_task(RequestWorker(pool, settings, stopping, issued, system_clock).run())
+            tasks.create_task(DunningWorker(pool, settings, stopping, system_clock).run())
             tasks.create_task(WebhookWorker(pool, settings, stopping).run())
             if server is not None:
                 tasks.create_task(MailWorker(pool, settings, server, stopping, rendered).run())

@@ -83,6 +83,9 @@ async def void(connection: Connection, subject: Subject) -> UUID:
     if subject.row["credits_amount"]:
         detail = "prepaid credits have paid for a part of it: issue a credit document instead"
         raise Conflict("document_paid_by_credits", detail)
+    if await connection.fetchval(queries.has_payments, *subject.place):
+        detail = "money has come for it: take the payments back first, or issue a credit document"
+        raise Conflict("document_paid", detail)
     corrections = await connection.fetch(queries.find_corrections_of, *subject.place)
     if corrections:
         numbers = ", ".join(row["document_number"] for row in corrections[:10])
@@ -93,6 +96,14 @@ async def void(connection: Connection, subject: Subject) -> UUID:
     noted = (subject.details["reason"], subject.made_by, subject.clock())
     await connection.execute(queries.add_void, *subject.place, *noted)
     await connection.execute(queries.drop_mail, *subject.place)
+    return subject.place[1]
+
+
+async def write_off(connection: Connection, subject: Subject) -> UUID:
+    """Give a document up whose money won't come; what comes all the same still counts."""
+    check_transition(subject.state, DocumentState.UNCOLLECTIBLE, Cause.PERSON)
+    await connection.execute(queries.act_for_person)
+    await connection.execute(queries.set_state, *subject.place, DocumentState.UNCOLLECTIBLE)
     return subject.place[1]
 
 
@@ -152,4 +163,5 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "CREDIT": credit,
     "PAY": pay,
     "TAKE_BACK": take_back,
+    "WRITE_OFF": write_off,
 }

@@ -17,6 +17,8 @@ from msgspec import Struct
 from invoicer import metrics
 from invoicer.delivery.issued import load_issued
 from invoicer.delivery.mail import NoAddress, build_mail
+from invoicer.delivery.reminder import build_reminder
+from invoicer.dunning import queries as dunning
 from invoicer.outbox_loop import OutboxLoop, Work, backoff, postpone
 from invoicer.repository import queries
 from invoicer.settings import InvoicerSettings
@@ -114,22 +116,33 @@ class MailWorker(OutboxLoop):
             try:
                 while sent < MAILS_A_CONNECTION_MAX and not self._stopping.is_set():
                     async with connection.transaction():
-                        claimed = await connection.fetchrow(queries.claim_outbox, 1, "MAIL")
+                        claimed = await self._claim(connection)
                         if claimed is None:
                             break
-                        client = await self._take(connection, Work(*claimed), client)
+                        client = await self._take(connection, *claimed, client)
                     sent += 1
             finally:
                 if client is not None:
                     client.close()
         return sent
 
+    async def _claim(self, connection: Connection) -> tuple[Work, str] | None:
+        """Claim a mail that is due, documents before reminders; also say which it is."""
+        for kind in ("MAIL", "REMINDER"):
+            claimed = await connection.fetchrow(queries.claim_outbox, 1, kind)
+            if claimed is not None:
+                return Work(*claimed), kind
+        return None
+
     async def _take(
-        self, connection: Connection, row: Work, client: aiosmtplib.SMTP | None
+        self, connection: Connection, row: Work, kind: str, client: aiosmtplib.SMTP | None
     ) -> aiosmtplib.SMTP | None:
         """Mail one document, or put it off; the connection if it can be used again."""
         try:
-            mail = await self._build(connection, row)
+            mail = await self._build(connection, row, kind)
+            if mail is None:
+                await connection.execute(queries.finish_outbox, [row.shard_key], [row.outbox_id])
+                return client
             async with asyncio.timeout(self._server.seconds):
                 client = client or await self._server.connect()
                 refused, _ = await client.send_message(mail)
@@ -139,19 +152,31 @@ class MailWorker(OutboxLoop):
                 client.close()
             return None
         crashpoint("invoicer.after_mail")
-        await connection.execute(queries.mark_sent, *row.place)
+        if kind == "MAIL":
+            await connection.execute(queries.mark_sent, *row.place)
         await connection.execute(queries.finish_outbox, [row.shard_key], [row.outbox_id])
         metrics.MAILS_SENT.inc()
-        _log.info("document_mailed", document_ref=str(row.document_ref), refused=len(refused))
+        _log.info(
+            "document_mailed", document_ref=str(row.document_ref), kind=kind, refused=len(refused)
+        )
         return client
 
-    async def _build(self, connection: Connection, row: Work) -> EmailMessage:
+    async def _build(self, connection: Connection, row: Work, kind: str) -> EmailMessage | None:
+        """Write the mail; None for a reminder of what is not due any more."""
+        due = None
+        if kind == "REMINDER":
+            due = await connection.fetchval(dunning.load_due, *row.place)
+            if due is None or due <= 0:
+                return None
         documents = await load_issued(connection, [row.place])
         files = {
             kind: await connection.fetchval(queries.find_file, *row.place, kind)
             for kind in ("HTML", "PDF")
         }
-        return build_mail(documents[row.document_ref], files, self._sender, row.copy)
+        document = documents[row.document_ref]
+        if due is not None:
+            return build_reminder(document, files["PDF"], self._sender, due=due, days=row.copy)
+        return build_mail(document, files, self._sender, row.copy)
 
     async def _put_off(self, connection: Connection, row: Work, error: Exception) -> None:
         is_final = is_meant_for_good(error) or row.attempts + 1 >= self._attempts_max

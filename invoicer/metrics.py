@@ -47,6 +47,10 @@ MAIL_FAILURES = Counter(
     ["kind"],
 )
 MAILS_REFUSED = Gauge("invoicer_mails_refused", "Mails set aside, waiting for a person.")
+DOCUMENTS_LATE = Counter(
+    "invoicer_documents_late_total", "Documents that were not paid by their due date."
+)
+REMINDERS = Counter("invoicer_reminders_total", "Reminders written to customers.")
 REQUESTS = Counter(
     "invoicer_document_requests_total",
     "What people wanted done with documents, by what became of it.",

@@ -547,7 +547,7 @@ SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::double precisio
 FROM invoicer_outbox WHERE kind = 'RENDER';
 
 -- name: count_refused_mails
-SELECT count(*) FROM invoicer_outbox WHERE kind = 'MAIL' AND due_at = 'infinity';
+SELECT count(*) FROM invoicer_outbox WHERE kind IN ('MAIL', 'REMINDER') AND due_at = 'infinity';
 
 -- name: find_event_issuer
 -- Whose contract it is that bills events, and how far these have their documents.

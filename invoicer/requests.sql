@@ -70,7 +70,7 @@ SELECT d.shard_key, d.document_ref, d.tenant_id, d.contract_ref, d.currency, (
 FROM document d WHERE d.shard_key = $1 AND d.document_ref = $2;
 
 -- name: drop_mail
-DELETE FROM invoicer_outbox WHERE shard_key = $1 AND document_ref = $2 AND kind = 'MAIL';
+DELETE FROM invoicer_outbox WHERE shard_key = $1 AND document_ref = $2 AND kind IN ('MAIL', 'REMINDER');
 
 -- name: hurry_mail
 -- A mail that waits already is sent now.
@@ -110,19 +110,13 @@ SELECT set_config('meterline.cause', 'PAYMENT', true);
 
 -- name: load_account
 -- What a document asks for, less all that was taken off it since, and what has come for it.
-SELECT d.total + coalesce((
-        SELECT sum(c.total) FROM document c
-        WHERE c.shard_key = d.shard_key AND c.parent_document_ref = d.document_ref
-          AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
-          AND c.state <> 'VOID'), 0) AS total,
-    coalesce((
-        SELECT sum(p.amount) FROM payment p
-        WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref
-          AND p.reversed_at IS NULL), 0) AS paid,
-    (SELECT max(p.paid_date) FROM payment p
-     WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref
-       AND p.reversed_at IS NULL) AS paid_date
-FROM document d WHERE d.shard_key = $1 AND d.document_ref = $2;
+SELECT document_due(d.shard_key, d.document_ref, d.total) + came.paid AS total, came.*
+FROM document d
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(p.amount), 0) AS paid, max(p.paid_date) AS paid_date FROM payment p
+    WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref AND p.reversed_at IS NULL
+) came
+WHERE d.shard_key = $1 AND d.document_ref = $2;
 
 -- name: find_payment_of
 SELECT amount, paid_date FROM payment
@@ -144,3 +138,7 @@ SELECT true FROM payment WHERE shard_key = $1 AND document_ref = $2 AND payment_
 -- name: settle
 UPDATE document SET state = $3, paid_date = $4
 WHERE shard_key = $1 AND document_ref = $2 AND (state, paid_date) IS DISTINCT FROM ($3, $4);
+
+-- name: has_payments
+SELECT true FROM payment
+WHERE shard_key = $1 AND document_ref = $2 AND reversed_at IS NULL LIMIT 1;

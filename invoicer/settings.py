@@ -39,6 +39,8 @@ class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown
     #: How long a mail server may take for one mail, and after how many failures one is set aside.
     mail_seconds: Annotated[float, Meta(gt=0, le=600)] = 60.0
     mail_attempts_max: Annotated[int, Meta(ge=1, le=100)] = 20
+    #: How often it is looked for what has become late, and for whom to remind.
+    dunning_poll_seconds: Annotated[float, Meta(gt=0, le=3_600)] = 60.0
     #: How long a webhook's endpoint may take to answer, and to how many of them at once is sent.
     webhook_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
     webhook_endpoints_max: Annotated[int, Meta(ge=1, le=64)] = 8

@@ -54,12 +54,12 @@ def state_after(
     """Return where a document stands once what has come for it has changed.
 
     was_sent: it has left for the customer. is_settled: somebody says that it is paid; where nothing
-    is due, nothing has to come. What is late, or was given up, stays so until money comes.
+    is due, nothing has to come. What is late stays so until all has come.
     """
     if not account.due and (account.paid or is_settled):
         return _S.PAID
     if account.paid:
-        return _S.PARTIALLY_PAID
+        return state if state is _S.LATE else _S.PARTIALLY_PAID
     if state in {_S.PAID, _S.PARTIALLY_PAID}:
         return _S.SENT if was_sent else _S.ISSUED
     return state

@@ -225,7 +225,7 @@ class Books:
             pricing_ref=uuid4(),
             product_id=product_id,
             name="List",
-            is_published=True,
+            is_published=False,  # until it has its lines
         )
         return pricing_id
 
@@ -327,6 +327,8 @@ class Books:
                 await connection.copy_records_to_table(
                     table, records=[tuple(r.values()) for r in records], columns=columns
                 )
+            if "pricing" in rows:
+                await connection.execute("UPDATE pricing SET is_published = true")
 
     def _add(self, table: str, **row: Any) -> None:  # noqa: ANN401 - a row's values are of all types
         self._rows[table].append(row)

@@ -24,13 +24,13 @@ SELECT t.tenant_ref, o.document_ref, d.document_number,
 FROM invoicer_outbox o
 JOIN document d USING (shard_key, document_ref)
 JOIN tenant t ON t.tenant_id = o.tenant_id
-WHERE o.kind = 'MAIL' AND ($1::integer IS NULL OR o.tenant_id = $1)
+WHERE o.kind IN ('MAIL', 'REMINDER') AND ($1::integer IS NULL OR o.tenant_id = $1)
 ORDER BY o.created_at, o.outbox_id LIMIT $2;
 
 -- name: mail_again
 -- Try waiting mails of a tenant (null: of all) now: one document's, or everyone's.
 UPDATE invoicer_outbox o SET due_at = now(), attempts = 0
 FROM document d
-WHERE o.kind = 'MAIL' AND ($1::integer IS NULL OR o.tenant_id = $1)
+WHERE o.kind IN ('MAIL', 'REMINDER') AND ($1::integer IS NULL OR o.tenant_id = $1)
     AND d.shard_key = o.shard_key AND d.document_ref = o.document_ref
     AND ($2::text IS NULL OR d.document_number = $2);

@@ -5,7 +5,7 @@ SELECT count(*) FROM payment WHERE $1::integer IS NULL OR tenant_id = $1;
 
 -- name: payments_broken
 -- A document is paid when all has come, its last day that of its last payment; partially, when some
--- has; and in no other state while something counts for it. A void one has none.
+-- has; it may be late then, or given up, and is in no other state.
 WITH account AS (
     SELECT shard_key, document_ref, sum(amount) AS paid, max(paid_date) AS last_day
     FROM payment WHERE reversed_at IS NULL AND ($1::integer IS NULL OR tenant_id = $1)
@@ -29,7 +29,7 @@ FROM asked
 WHERE (state = 'PAID') <> (paid_date IS NOT NULL)
    OR (state = 'PAID' AND (abs(paid) < abs(total) OR paid_date <> last_day))
    OR (state = 'PARTIALLY_PAID' AND paid = 0)
-   OR (state NOT IN ('PAID', 'PARTIALLY_PAID') AND paid <> 0);
+   OR (state NOT IN ('PAID', 'PARTIALLY_PAID', 'LATE', 'UNCOLLECTIBLE') AND paid <> 0);
 
 -- name: payments_of_nothing
 -- Money has the sign of what it is for, and no more digits than its currency has.

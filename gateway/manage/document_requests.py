@@ -45,6 +45,7 @@ _ACTIONS: Final = {
     "CREDIT": "document.credit_asked",
     "PAY": "document.payment_noted",
     "TAKE_BACK": "document.payment_taken_back",
+    "WRITE_OFF": "document.write_off_asked",
 }
 
 _FIELDS: Final = {"amount_digits": "/amount", "paid_date_ahead": "/paid_date"}
@@ -102,6 +103,11 @@ async def void(request: web.Request) -> web.Response:
     It keeps its number, and what it billed is not billed again.
     """
     return await _ask(request, "VOID", await _said(request, read_reason))
+
+
+async def write_off(request: web.Request) -> web.Response:
+    """POST /api/invoices/<invoice_ref>/write-off: give up a document that is not paid in time."""
+    return await _ask(request, "WRITE_OFF", await _said(request, read_reason))
 
 
 async def send(request: web.Request) -> web.Response:
@@ -210,6 +216,7 @@ ROUTES = [
         ("reject", reject, read_reason),
         ("review", review, read_nothing),
         ("void", void, read_reason),
+        ("write-off", write_off, read_reason),
         ("send", send, read_nothing),
         ("credit", credit, read_credit),
     )

@@ -52,14 +52,8 @@ GROUP BY p.document_ref
 UNION ALL
 SELECT a.document_ref, m.mark, m.value::text
 FROM (
-    SELECT d.document_ref, d.state, d.total, d.total + coalesce((
-            SELECT sum(c.total) FROM document c
-            WHERE c.shard_key = d.shard_key AND c.parent_document_ref = d.document_ref
-              AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
-              AND c.state <> 'VOID'), 0) - coalesce((
-            SELECT sum(p.amount) FROM payment p
-            WHERE p.shard_key = d.shard_key AND p.document_ref = d.document_ref
-              AND p.reversed_at IS NULL), 0) AS due
+    SELECT d.document_ref, d.state, d.total,
+        document_due(d.shard_key, d.document_ref, d.total) AS due
     FROM document d
     WHERE d.tenant_id = $1 AND d.shard_key = ANY ($2) AND d.document_ref = ANY ($3)
       AND d.number IS NOT NULL

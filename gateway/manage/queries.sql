@@ -8,20 +8,21 @@ RETURNING entity_id;
 
 -- name: find_settings
 SELECT refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, late_usage,
-    review_documents, updated_at
+    review_documents, reminder_days, updated_at
 FROM tenant_setting WHERE tenant_id = $1;
 
 -- name: put_settings
 INSERT INTO tenant_setting AS s
     (tenant_id, refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits,
-     late_usage, review_documents)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+     late_usage, review_documents, reminder_days)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (tenant_id) DO UPDATE SET refuses_unknown_fields = EXCLUDED.refuses_unknown_fields,
     age_days_max = EXCLUDED.age_days_max, closing_waits = EXCLUDED.closing_waits,
     closing_grace_seconds = EXCLUDED.closing_grace_seconds, late_usage = EXCLUDED.late_usage,
-    review_documents = EXCLUDED.review_documents, updated_at = now()
+    review_documents = EXCLUDED.review_documents, reminder_days = EXCLUDED.reminder_days,
+    updated_at = now()
 RETURNING refuses_unknown_fields, age_days_max, closing_grace_seconds, closing_waits, late_usage,
-    review_documents, updated_at;
+    review_documents, reminder_days, updated_at;
 
 -- name: announce_to_all
 -- Tell the owners of all partitions that there is something new: none rates meanwhile.

@@ -12,6 +12,8 @@ from gateway.manage.answers import json_answer
 from gateway.manage.body import Fields
 from gateway.manage.changes import announce_to_all
 from gateway.manage.context import note, queries, read_body, routes_of, transaction
+from schemas.dunning import STEP_MAX, STEP_MIN, STEPS_MAX
+from schemas.errors import InvalidInput
 
 AGE_DAYS_MAX: Final = 36_525
 """A hundred years: longer than there are events."""
@@ -30,6 +32,8 @@ class Settings(Struct, frozen=True):
     after its end a period closes by itself, None for the raters' own. closing_waits: not while the
     customer has dead letters or amendments that nobody has settled. late_usage: where what changes
     of an issued document goes. review_documents: those of periods wait for a person's approval.
+    reminder_days: so many days after its due date a customer is reminded of a document that is not
+    paid, below zero before it.
     """
 
     refuses_unknown_fields: bool
@@ -38,6 +42,7 @@ class Settings(Struct, frozen=True):
     closing_waits: bool
     late_usage: str
     review_documents: bool
+    reminder_days: list[int]
 
 
 def read_settings(fields: Fields) -> Settings:
@@ -50,7 +55,25 @@ def read_settings(fields: Fields) -> Settings:
         closing_waits=fields.optional(values.flag, "closing_waits_for_unsettled") or False,
         late_usage=fields.optional(values.choice(*LATE_USAGE), "late_usage") or LATE_USAGE[0],
         review_documents=fields.optional(values.flag, "review_documents") or False,
+        reminder_days=fields.optional(_steps, "reminder_days") or [],
     )
+
+
+def _steps(value: object) -> list[int]:
+    """Read a schedule of reminders: a list of days, or the same with commas between."""
+    listed = value if isinstance(value, list) else str(value).split(",")
+    if len(listed) > STEPS_MAX:
+        raise InvalidInput("steps_too_many", f"must be at most {STEPS_MAX} days")
+    return sorted({_step(str(step).strip()) for step in listed})
+
+
+def _step(said: str) -> int:
+    days = values.whole(0, STEP_MAX)(said.removeprefix("-"))
+    if said.startswith("-"):
+        days = -days
+    if days < STEP_MIN:
+        raise InvalidInput("number_out_of_range", f"must be from {STEP_MIN} to {STEP_MAX}")
+    return days
 
 
 async def get_settings(request: web.Request) -> web.Response:
@@ -87,6 +110,7 @@ def _answer(row: asyncpg.Record | None) -> dict[str, Any]:
         "closing_waits_for_unsettled": row is not None and row["closing_waits"],
         "late_usage": LATE_USAGE[0] if row is None else row["late_usage"],
         "review_documents": row is not None and row["review_documents"],
+        "reminder_days": [] if row is None else row["reminder_days"],
         "updated_at": None if row is None else row["updated_at"],
     }
 

@@ -33,28 +33,39 @@ def build_mail(
     the document, so a mail that goes out twice is one to whoever looks; one that was asked for
     again, the copy's number above 0, is another. Raises NoAddress.
     """
+    issuer = one_line(entity_party(document.parties.get("entity", {})).name)
+    which = f"{document.document_ref}.{copy}" if copy else str(document.document_ref)
+    mail = addressed(document, sender, which, _subject(document, issuer))
+    mail.set_content("\n".join(_text(document)) + "\n")
+    mail.add_alternative(files["HTML"].decode(), subtype="html")
+    attach_pdf(mail, document, files["PDF"])
+    return mail
+
+
+def addressed(document: IssuedDocument, sender: str, which: str, subject: str) -> EmailMessage:
+    """Return a mail to a document's customer, from its issuer. which: what its id is made of."""
     entity: dict[str, Any] = document.parties.get("entity", {})
-    issuer = _one_line(entity_party(entity).name)
     mail = EmailMessage(policy=SMTP)
-    mail["From"] = Address(issuer, addr_spec=sender)
+    mail["From"] = Address(one_line(entity_party(entity).name), addr_spec=sender)
     mail["To"] = recipients(document)
     if (answers := _addresses(entity.get("email"))) and answers[0].addr_spec != sender:
         mail["Reply-To"] = answers[0]
-    mail["Subject"] = _subject(document, issuer)
-    which = f"{document.document_ref}.{copy}" if copy else document.document_ref
+    mail["Subject"] = subject
     mail["Message-ID"] = f"<{which}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content("\n".join(_text(document)) + "\n")
-    mail.add_alternative(files["HTML"].decode(), subtype="html")
-    name = f"{_unsafe.sub('-', document.document_number)}.pdf"
-    mail.add_attachment(files["PDF"], maintype="application", subtype="pdf", filename=name)
     return mail
+
+
+def attach_pdf(mail: EmailMessage, document: IssuedDocument, pdf: bytes) -> None:
+    """Attach a document's PDF under its number."""
+    name = f"{_unsafe.sub('-', document.document_number)}.pdf"
+    mail.add_attachment(pdf, maintype="application", subtype="pdf", filename=name)
 
 
 def _subject(document: IssuedDocument, issuer: str) -> str:
     with words.writing(document_locale(document.parties)):
         title = words.say(TITLES[document.accounting_event_type])
-        number = _one_line(document.document_number)
+        number = one_line(document.document_number)
         return words.say("{title} {number} of {issuer}", title=title, number=number, issuer=issuer)
 
 
@@ -75,12 +86,12 @@ def _addresses(listed: object) -> tuple[Address, ...]:
 def _text(document: IssuedDocument) -> Iterator[str]:
     """Say in plain text what is in the attached document."""
     with words.writing(document_locale(document.parties)):
-        name = _one_line(customer_party(document.parties.get("customer", {})).name)
+        name = one_line(customer_party(document.parties.get("customer", {})).name)
         yield words.say("Dear {name},", name=name)
         yield ""
         span = words.span(document.period_start, document.period_end)
         title = words.say(TITLES[document.accounting_event_type])
-        number = _one_line(document.document_number)
+        number = one_line(document.document_number)
         label = "{title} {number} for {period} is attached."
         yield words.say(label, title=title, number=number, period=span)
         if document.corrects is not None:
@@ -92,11 +103,11 @@ def _text(document: IssuedDocument) -> Iterator[str]:
             yield words.say("Due on: {day}", day=words.day(document.due_date))
             yield ""
             for label, value in payment_details(document.parties):
-                yield f"{label}: {_one_line(value)}"
+                yield f"{label}: {one_line(value)}"
         yield ""
-        yield _one_line(entity_party(document.parties.get("entity", {})).name)
+        yield one_line(entity_party(document.parties.get("entity", {})).name)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text without line ends and other control characters, blanks folded."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -44,6 +44,7 @@ CREATE TABLE tenant_setting (
     late_usage text NOT NULL DEFAULT 'OWN_DOCUMENT'
     CHECK (late_usage IN ('OWN_DOCUMENT', 'NEXT_DOCUMENT')),
     review_documents boolean NOT NULL DEFAULT false,
+    reminder_days integer[] NOT NULL DEFAULT '{}' CHECK (cardinality(reminder_days) <= 10),
     reference_version bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -1416,6 +1417,8 @@ CREATE INDEX document_parent ON document (shard_key, parent_document_ref)
 WHERE parent_document_ref IS NOT NULL;
 CREATE INDEX document_listing ON document (tenant_id, issue_date, document_ref);
 CREATE INDEX document_number ON document (tenant_id, entity_id, series, number);
+CREATE INDEX document_unpaid ON document (due_date)
+WHERE state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID', 'LATE');
 CREATE INDEX document_review_queue ON document (tenant_id, issue_date, document_ref)
 WHERE state = 'UNDER_REVIEW';
 
@@ -1499,13 +1502,40 @@ END $$;
 CREATE TRIGGER payment_kept BEFORE UPDATE OR DELETE ON payment
 FOR EACH ROW EXECUTE FUNCTION keep_payment();
 
+CREATE FUNCTION document_due(place integer, ref uuid, total numeric) RETURNS numeric
+LANGUAGE sql STABLE AS $$
+    SELECT total + coalesce((
+            SELECT sum(c.total) FROM document c
+            WHERE c.shard_key = place AND c.parent_document_ref = ref
+              AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
+              AND c.state <> 'VOID'), 0) - coalesce((
+            SELECT sum(p.amount) FROM payment p
+            WHERE p.shard_key = place AND p.document_ref = ref AND p.reversed_at IS NULL), 0)
+$$;
+COMMENT ON FUNCTION document_due IS
+'What is still to be paid of a document: its total, less what was taken off it, less what has come;
+below zero what is too much.';
+
+CREATE TABLE document_reminder (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    days integer NOT NULL,
+    tenant_id integer NOT NULL,
+    made_at timestamptz NOT NULL,
+    PRIMARY KEY (shard_key, document_ref, days),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_reminder IS
+'Writer: invoicer. A reminder that a customer was sent, so many days after the due date (below zero:
+before it), with its mail''s row of the outbox.';
+
 CREATE TABLE document_request (
     shard_key integer NOT NULL,
     request_ref uuid NOT NULL,
     tenant_id integer NOT NULL REFERENCES tenant,
     document_ref uuid NOT NULL,
     action text NOT NULL
-    CHECK (action IN ('APPROVE', 'REJECT', 'REVIEW', 'VOID', 'SEND', 'CREDIT', 'PAY', 'TAKE_BACK')),
+    CHECK (action IN ('APPROVE', 'REJECT', 'REVIEW', 'VOID', 'SEND', 'CREDIT', 'PAY', 'TAKE_BACK', 'WRITE_OFF')),
     details jsonb NOT NULL,
     made_by text NOT NULL,
     idempotency_key text,
@@ -1854,7 +1884,7 @@ CREATE TABLE invoicer_outbox (
     outbox_id bigint GENERATED ALWAYS AS IDENTITY,
     tenant_id integer NOT NULL,
     document_ref uuid NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('RENDER', 'MAIL')),
+    kind text NOT NULL CHECK (kind IN ('RENDER', 'MAIL', 'REMINDER')),
     copy integer NOT NULL DEFAULT 0,
     attempts integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),

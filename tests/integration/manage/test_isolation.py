@@ -99,7 +99,7 @@ SETTINGS = {("GET", "/api/settings"), ("PUT", "/api/settings")}
 #: Tested in test_document_requests.py.
 DEEDS = {
     ("POST", f"/api/invoices/{{invoice_ref}}/{deed}")
-    for deed in ("approve", "reject", "review", "void", "send", "credit")
+    for deed in ("approve", "reject", "review", "void", "write-off", "send", "credit")
 }
 #: Tested in test_reconciling.py.
 PAYMENTS = {

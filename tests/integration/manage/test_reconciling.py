@@ -103,6 +103,26 @@ async def test_what_was_credited_has_not_to_be_paid(client: Client) -> None:
     assert [one["amount"] for one in refund.json()["payments"]] == [-TOTAL]
 
 
+async def test_what_money_came_for_is_not_voided(client: Client) -> None:
+    paper, _ = await paper_of(client)
+    await pay(client, paper, amount=1)
+    await client.fetch("UPDATE document SET state = 'LATE' WHERE tenant_id = $1", client.tenant_id)
+    voided = await ask(client, paper, "void", {"reason": "a mistake"})
+    assert (voided.status_code, voided.json()["code"]) == (409, "document_paid")
+    part = (await pay(client, paper, amount=1)).json()
+    assert (part["state"], part["amount_due"]) == ("LATE", 1153.48)
+
+
+async def test_what_is_given_up_may_be_paid_all_the_same(client: Client) -> None:
+    paper, _ = await paper_of(client)
+    early = await ask(client, paper, "write-off", {"reason": "bankrupt"})
+    assert (early.status_code, early.json()["code"]) == (409, "transition_not_allowed")
+    await client.fetch("UPDATE document SET state = 'LATE' WHERE tenant_id = $1", client.tenant_id)
+    given_up = (await ask(client, paper, "write-off", {"reason": "bankrupt"})).json()
+    assert (given_up["state"], given_up["amount_due"]) == ("UNCOLLECTIBLE", TOTAL)
+    assert (await pay(client, paper)).json()["state"] == "PAID"
+
+
 async def test_a_draft_is_not_paid(client: Client) -> None:
     held, _ = await paper_of(client, is_held=True)
     draft = await pay(client, held)

@@ -8,13 +8,14 @@ import pytest
 from tests.integration.manage.clients import Client, codes
 from tests.integration.manage.shop import Shop, make_shop
 
-DEFAULTS = {
+DEFAULTS: dict[str, object] = {
     "refuse_unknown_fields": False,
     "maximum_event_age_days": None,
     "closing_grace_seconds": None,
     "closing_waits_for_unsettled": False,
     "late_usage": "OWN_DOCUMENT",
     "review_documents": False,
+    "reminder_days": [],
 }
 
 

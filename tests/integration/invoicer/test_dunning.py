@@ -1,0 +1,151 @@
+"""Documents that are not paid in time become late, and customers are reminded, each time once."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.message import EmailMessage
+
+import asyncpg
+import pytest
+
+from invoicer.dunning import DunningWorker
+from invoicer.intake import Intake
+from invoicer.settings import InvoicerSettings
+from tests.closed_periods import Books
+from tests.integration.invoicer.test_mailing import Delivery, document, issue
+from tests.mail_server import MailServer, running_mail_server
+
+SCHEDULE = [-3, 1, 14]
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with running_mail_server() as server:
+        yield server
+
+
+class Office:
+    """An invoicer's clockwork and mail, with a clock that is set by hand."""
+
+    def __init__(self, pool: asyncpg.Pool, url: str) -> None:
+        settings = InvoicerSettings(kafka="", postgres="", smtp_url=url, mail_from="a@b.example")
+        self._now = datetime.now(UTC)
+        self._worker = DunningWorker(pool, settings, asyncio.Event(), lambda: self._now)
+        self.delivery = Delivery(pool, url)
+
+    async def come_to(self, when: datetime) -> None:
+        """Let a day come, and twice be looked at what is due on it."""
+        self._now = when
+        for _ in range(2):
+            await self._worker.work_once()
+        await self.delivery.work()
+
+
+async def schedule(connection: asyncpg.Connection) -> None:
+    await connection.execute(
+        "INSERT INTO tenant_setting (tenant_id, reminder_days, reference_version) "
+        "SELECT tenant_id, $1, 0 FROM tenant ON CONFLICT (tenant_id) "
+        "DO UPDATE SET reminder_days = $1",
+        SCHEDULE,
+    )
+
+
+async def pay(connection: asyncpg.Connection, amount: Decimal, state: str) -> None:
+    row = await document(connection)
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('meterline.cause', 'PAYMENT', true)")
+        await connection.execute(
+            "INSERT INTO payment (shard_key, payment_ref, tenant_id, document_ref, amount, "
+            "paid_date, recorded_by, recorded_at) "
+            "VALUES ($1, gen_random_uuid(), $2, $3, $4, $5, 'me', now())",
+            *(row["shard_key"], row["tenant_id"], row["document_ref"], amount, row["due_date"]),
+        )
+        await connection.execute("UPDATE document SET state = $1", state)
+
+
+def words_of(mail: EmailMessage) -> str:
+    text = mail.get_body(("plain",))
+    assert text is not None
+    content = text.get_content()
+    assert isinstance(content, str)
+    return content
+
+
+def noon(row: asyncpg.Record, days: int) -> datetime:
+    """Return an instant that is so many days after the due date in every zone of the tests."""
+    day = row["due_date"] + timedelta(days=days)
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+
+
+async def test_a_customer_is_reminded_by_the_schedule_until_it_is_paid(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(connection, books, intake, email="ap@northwind.example")
+    await schedule(connection)
+    office = Office(pool, mail_server.url)
+    await office.delivery.work()
+    row = await document(connection)
+    total, states = row["total"], []
+    for days in (-4, -3, 0, 1, 2):
+        await office.come_to(noon(row, days))
+        states.append((days, len(mail_server.mails) - 1, (await document(connection))["state"]))
+    assert states == [
+        (-4, 0, "SENT"),
+        (-3, 1, "SENT"),
+        (0, 1, "SENT"),
+        (1, 2, "LATE"),
+        (2, 2, "LATE"),
+    ]
+    soon, late = (mail for mail in mail_server.mails[1:])
+    assert soon["Subject"] == f"Invoice {row['document_number']} is due soon"
+    assert late["Subject"] == f"Reminder: Invoice {row['document_number']}"
+    assert soon["Message-ID"] != late["Message-ID"]
+    assert "has not reached us yet" in words_of(late)
+    assert [part.get_content_type() for part in late.iter_attachments()] == ["application/pdf"]
+
+    await pay(connection, total, "PAID")
+    await office.come_to(noon(row, 14))
+    assert len(mail_server.mails) == 3, "nothing is due any more"
+
+
+async def test_a_reminder_that_is_paid_on_its_way_does_not_go_out(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(connection, books, intake, email="ap@northwind.example")
+    await schedule(connection)
+    office = Office(pool, mail_server.url)
+    await office.delivery.work()
+    row = await document(connection)
+    office._now = noon(row, 1)
+    assert await office._worker.work_once() == 2
+    await pay(connection, row["total"], "PAID")
+    await office.delivery.work()
+    assert len(mail_server.mails) == 1
+    assert await connection.fetchval("SELECT count(*) FROM invoicer_outbox") == 0
+
+
+async def test_what_was_paid_in_part_becomes_late_and_says_what_is_left(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(connection, books, intake, email="ap@northwind.example")
+    await schedule(connection)
+    office = Office(pool, mail_server.url)
+    await office.delivery.work()
+    row = await document(connection)
+    await pay(connection, row["total"] - Decimal("1.25"), "PARTIALLY_PAID")
+    await office.come_to(noon(row, 1))
+    assert (await document(connection))["state"] == "LATE"
+    assert "1.25" in words_of(mail_server.mails[-1])
