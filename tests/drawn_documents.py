@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from invoicer.delivery.html import document_html
-from invoicer.delivery.issued import IssuedDocument
+from invoicer.delivery.issued import IssuedDocument, IssuedTax
 from invoicer.delivery.mail import build_mail
 from invoicer.delivery.pdf import render_pdf
 from invoicer.delivery.view import build_view
@@ -57,7 +57,11 @@ def documents() -> dict[str, IssuedDocument]:
     return {
         "plain": msgspec.structs.replace(branded, parties={**PARTIES, "entity": entity}),
         "tiered": issued(tiered),
-        "credit": msgspec.structs.replace(credit, corrects="INV-2026-000"),
+        "credit": msgspec.structs.replace(
+            credit,
+            corrects="INV-2026-000",
+            tax_changes=(IssuedTax("INV-2026-000", credit.total_tax),),
+        ),
         "partial": issued(partial),
         "many": issued(many),
         "hebrew_name": issued(

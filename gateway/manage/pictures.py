@@ -17,11 +17,12 @@ _PNG_HEAD: Final = 24
 _JPEG_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _split: Final = re.compile(r"data:image/(png|jpeg|svg\+xml);base64,([A-Za-z0-9+/=]*)").fullmatch
 _reaches_out: Final = re.compile(
-    rb"<!|<\?xml-|<script|<foreignobject|<image|<style|\bon[a-z]+\s*=|@import|&#|javascript:"
+    rb"<!|<\?xml-|<([\w.-]+:)?(script|foreignobject|image|style|use|pattern|mask|marker|filter)\b|\bon[a-z]+\s*=|@import|&#|javascript:"
     rb"|href\s*=\s*(?![\"']#)|url\(\s*[\"']?(?!#)",
     re.IGNORECASE,
 ).search
-"""What an SVG may do beyond drawing; comments are refused with declarations."""
+"""What an SVG may do beyond drawing shapes: run, load, or repeat itself until memory is full (a few
+`use` in each other are a billion shapes). Comments are refused with declarations."""
 
 
 def logo(value: object) -> str:
@@ -55,7 +56,9 @@ def _check_svg(content: bytes) -> None:
         raise InvalidInput("logo_malformed", "is no SVG")
     if found := _reaches_out(content):
         what = found[0].decode()
-        detail = f"an SVG must be drawing alone; take out {what!r} (style, script, links, comments)"
+        detail = (
+            f"an SVG must be shapes alone; take out {what!r} (script, style, link, copy, filter)"
+        )
         raise InvalidInput("logo_unsafe", detail)
 
 

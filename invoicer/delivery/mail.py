@@ -66,7 +66,8 @@ def _subject(document: IssuedDocument, issuer: str) -> str:
     with words.writing(document_locale(document.parties)):
         title = words.say(TITLES[document.accounting_event_type])
         number = one_line(document.document_number)
-        return words.say("{title} {number} of {issuer}", title=title, number=number, issuer=issuer)
+        said = words.say("{title} {number} of {issuer}", title=title, number=number, issuer=issuer)
+        return one_line(said)
 
 
 def recipients(document: IssuedDocument) -> tuple[Address, ...]:

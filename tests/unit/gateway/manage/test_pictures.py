@@ -30,7 +30,7 @@ def svg(inside: str) -> bytes:
     [
         uri("png", png(300, 80)),
         uri("jpeg", jpeg(300, 80)),
-        uri("svg+xml", svg('<path d="M0 0" fill="url(#a)"/><use href="#b"/>')),
+        uri("svg+xml", svg('<linearGradient id="a" href="#b"/><path d="M0 0" fill="url(#a)"/>')),
     ],
 )
 def test_a_picture_is_taken_as_it_is(given: str) -> None:
@@ -55,6 +55,9 @@ def test_a_picture_is_taken_as_it_is(given: str) -> None:
         (uri("svg+xml", svg("<script>1</script>")), "logo_unsafe"),
         (uri("svg+xml", svg('<g onload="x()"/>')), "logo_unsafe"),
         (uri("svg+xml", svg('<use href="http://a/b"/>')), "logo_unsafe"),
+        (uri("svg+xml", svg('<g id="a"/><use href="#a"/>')), "logo_unsafe"),
+        (uri("svg+xml", svg('<s:use xlink:href="#a"/>')), "logo_unsafe"),
+        (uri("svg+xml", svg('<pattern id="a"/>')), "logo_unsafe"),
         (uri("svg+xml", svg('<image href="#x"/>')), "logo_unsafe"),
         (uri("svg+xml", svg('<path fill="url(http://a)"/>')), "logo_unsafe"),
         (uri("svg+xml", b'<!DOCTYPE a [<!ENTITY b "c">]>' + svg("")), "logo_unsafe"),

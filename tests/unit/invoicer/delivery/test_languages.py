@@ -12,6 +12,7 @@ from pypdf import PdfReader
 
 from invoicer.delivery import explanation, view, words
 from invoicer.delivery.html import document_html
+from invoicer.delivery.mail import build_mail
 from invoicer.delivery.parties import _ACCOUNT_LABELS
 from invoicer.delivery.pdf import FONTS, render_pdf
 from invoicer.delivery.view import TITLES, build_view
@@ -158,3 +159,36 @@ def test_the_fonts_are_those_that_are_named() -> None:
     assert {path.name for path in FONTS.glob("*.ttf")} == set(
         re.findall(r"\| (\S+\.ttf) \|", named)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "said"),
+    [
+        (
+            "german",
+            "Rechnung INV-2026-001 von Northwind Metering Ltd",
+            "Fällig am: 1. Oktober 2026",
+        ),
+        ("yen", "Northwind Metering Ltd 請求書 INV-2026-001", "支払期限: 2026年10月1日"),
+        ("plain", "Invoice INV-2026-001 of Northwind Metering Ltd", "Due on: 1 October 2026"),
+    ],
+)
+def test_the_mail_is_in_the_language_of_its_document(name: str, subject: str, said: str) -> None:
+    mail = build_mail(DRAWN[name], {"HTML": b"<p>", "PDF": b"%PDF"}, "billing@example.com")
+    assert mail["Subject"] == subject
+    text = mail.get_body(("plain",))
+    assert text is not None
+    assert said in text.get_content()
+
+
+def test_the_subject_of_a_mail_has_no_characters_that_are_not_seen() -> None:
+    mail = build_mail(DRAWN["hebrew"], {"HTML": b"<p>", "PDF": b"%PDF"}, "billing@example.com")
+    assert mail["Subject"].isprintable()
+    assert "חשבונית" in mail["Subject"]
+
+
+def test_a_long_address_among_right_to_left_labels_is_read_forwards() -> None:
+    parties = written_in("he-IL", email="accounts.payable.department@customer.example")
+    [page] = PdfReader(BytesIO(render_pdf(build_view(issued(ONE, parties=parties))))).pages
+    text = page.extract_text().replace("\N{ZERO WIDTH SPACE}", "")
+    assert "accounts.payable.department@customer.example" in "".join(text.split())
