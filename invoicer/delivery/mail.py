@@ -50,7 +50,7 @@ def addressed(document: IssuedDocument, sender: str, which: str, subject: str) -
     mail["To"] = recipients(document)
     if (answers := _addresses(entity.get("email"))) and answers[0].addr_spec != sender:
         mail["Reply-To"] = answers[0]
-    mail["Subject"] = subject
+    mail["Subject"] = one_line(subject)
     mail["Message-ID"] = f"<{which}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     return mail
@@ -66,8 +66,7 @@ def _subject(document: IssuedDocument, issuer: str) -> str:
     with words.writing(document_locale(document.parties)):
         title = words.say(TITLES[document.accounting_event_type])
         number = one_line(document.document_number)
-        said = words.say("{title} {number} of {issuer}", title=title, number=number, issuer=issuer)
-        return one_line(said)
+        return words.say("{title} {number} of {issuer}", title=title, number=number, issuer=issuer)
 
 
 def recipients(document: IssuedDocument) -> tuple[Address, ...]:

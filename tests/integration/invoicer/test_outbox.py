@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from datetime import date, timedelta
 from io import BytesIO
 
@@ -16,6 +17,7 @@ from invoicer.outbox import OutboxWorker
 from invoicer.outbox_loop import backoff
 from invoicer.settings import InvoicerSettings
 from tests.closed_periods import TIERED, Books, Line, Product
+from tests.drawn_documents import LOGO
 
 
 def worker(pool: asyncpg.Pool) -> OutboxWorker:
@@ -47,6 +49,28 @@ async def test_issued_documents_get_both_files(
         assert file["sha256"] == hashlib.sha256(file["content"]).digest()
         shown = file["content"].decode() if file["kind"] == "HTML" else text(file["content"])
         assert "$28.56" in shown  # 24 and 19 % of it
+
+
+async def test_files_look_as_the_entity_and_the_customer_have_it(
+    connection: asyncpg.Connection, pool: asyncpg.Pool, books: Books, intake: Intake
+) -> None:
+    product = Product(lines=[Line("API calls", TIERED, "1500")], tax="19")
+    contract = books.contract(books.issuer(), product)
+    keys = books.close(*contract.products)
+    await books.write(connection)
+    look = {"logo": LOGO, "accent_colour": "#0b6e4f", "locale": "de-DE"}
+    await connection.execute("UPDATE entity SET details = details || $1", json.dumps(look))
+    await intake.take(keys)
+    assert await worker(pool).work_once() == 1
+    rows = await connection.fetch("SELECT kind, content FROM document_file")
+    files = {row["kind"]: row["content"] for row in rows}
+    html = files["HTML"].decode()
+    assert f'src="{LOGO}"' in html
+    assert "--accent: #0b6e4f" in html
+    assert "Rechnung" in text(files["PDF"])
+    assert "28,56" in text(files["PDF"])
+    kept = await connection.fetchval("SELECT parties -> 'entity' FROM document")
+    assert "logo" not in json.loads(kept), "a picture in every document would be too much"
 
 
 def text(pdf: bytes) -> str:

@@ -1,5 +1,6 @@
 """Entities over HTTP."""
 
+from tests.drawn_documents import LOGO
 from tests.integration.manage.clients import Client
 
 FULL = {
@@ -28,6 +29,9 @@ FULL = {
     "address": "Unter den Linden 1",
     "phone": {"countryCode": "49", "phone": "3012345678"},
     "zip_code": "10117",
+    "logo": LOGO,
+    "accent_colour": "#0b6e4f",
+    "locale": "de-DE",
 }
 
 
@@ -111,4 +115,16 @@ def test_banks_and_telephones_are_judged_by_those_who_know_them(client: Client) 
         "/billing_details/billing_accounts/1/billing_account_id": "id_repeated",
         "/billing_details/payment_gateways/1/payment_gateway_id": "id_repeated",
         "/phone/phone": "phone_impossible",
+    }
+
+
+def test_what_documents_look_like_is_looked_into(client: Client) -> None:
+    bad = {"name": "Loud", "logo": "iVBORw0KGgo=", "accent_colour": "red", "locale": "xx-nowhere"}
+    answer = client.send("POST", "/api/entities", bad)
+    assert answer.status_code in {400, 422}
+    problems = {error["pointer"]: error["code"] for error in answer.json()["errors"]}
+    assert problems == {
+        "/logo": "logo_malformed",
+        "/accent_colour": "colour_malformed",
+        "/locale": "locale_unknown",
     }
