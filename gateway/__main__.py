@@ -19,6 +19,7 @@ from gateway.ingest.events import Ingest, Log
 from gateway.ingest.publisher import Publisher, check_topic, producer_maker, read_batch_limit
 from gateway.limits import Limits
 from gateway.listening import listening
+from gateway.manage.document_links import Links
 from gateway.processes import run_processes
 from gateway.progress import Progress
 from gateway.reference import Reference, queries
@@ -86,6 +87,7 @@ async def serve(settings: GatewaySettings, stopping: asyncio.Event) -> AsyncIter
             body_read_seconds=settings.body_read_seconds,
             trusted_proxies=settings.trusted_proxies,
             uploads=uploads,
+            links=Links(pool, settings.public_url, settings.pages_per_second),
             checks=readiness_checks(pool, publisher, stopping),
         )
         with suppress(TimeoutError):  # without Kafka it serves, too: what it can't take is 503

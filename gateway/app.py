@@ -31,8 +31,10 @@ from gateway.ingest.routes import (
     respond,
 )
 from gateway.limits import Limits
+from gateway.manage import hosted_page
 from gateway.manage import routes as manage_routes
 from gateway.manage.context import CLAIMS, LIMITS, POOL, REQUEST_ID
+from gateway.manage.document_links import LINKS, Links
 from gateway.openapi.operations import Operation, describe
 from gateway.openapi.routes import routes_about
 from gateway.problems import http_problem
@@ -61,6 +63,7 @@ def make_app(
     body_read_seconds: float,
     trusted_proxies: int,
     uploads: Bounds,
+    links: Links,
     checks: Mapping[str, Check],
 ) -> web.Application:
     """Join the routes into an application. checks: what /readyz asks."""
@@ -73,6 +76,8 @@ def make_app(
     app[LIMITS] = limits
     app[IN_FLIGHT] = in_flight
     app[BOUNDS] = uploads
+    app[LINKS] = links
+    app.cleanup_ctx.append(links.running)
     app.add_routes(all_routes(checks))
     return app
 
@@ -93,6 +98,7 @@ def all_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
         *ingest_routes.ROUTES,
         *format_routes.ROUTES,
         *manage_routes.ROUTES,
+        *hosted_page.ROUTES,
         web.get("/livez", livez),
         web.get("/readyz", readyz(checks)),
         web.get("/metrics", metrics_page),

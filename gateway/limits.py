@@ -24,7 +24,7 @@ TOLD_SHARE: Final = 1_000
 
 
 class RateLimited(RetryLater):
-    """A tenant is over one of its limits, which `policy` names."""
+    """A tenant or an address is over one of its limits, which `policy` names."""
 
     def __init__(self, policy: str, retry_seconds: int) -> None:
         detail = f"too many {policy}: try again in {retry_seconds} s"
@@ -47,9 +47,15 @@ class Limit:
     """
 
     def __init__(
-        self, policy: str, per_second: float, clock: Callable[[], float] = monotonic
+        self,
+        policy: str,
+        per_second: float,
+        clock: Callable[[], float] = monotonic,
+        *,
+        bound: str = "tenant_rate",
     ) -> None:
         self.policy = policy
+        self.bound = bound
         self.per_second = per_second
         self.size = per_second * BURST_SECONDS
         self.half = self.size / 2
@@ -61,7 +67,7 @@ class Limit:
         """Take an amount of a tenant's, and return what is left. Raises RateLimited."""
         bucket = self._filled(tenant_id)
         if bucket.level <= 0:
-            metrics.REQUESTS_SHED.labels("tenant_rate").inc()
+            metrics.REQUESTS_SHED.labels(self.bound).inc()
             raise RateLimited(self.policy, max(1, ceil((1 - bucket.level) / self.per_second)))
         bucket.level -= amount
         return bucket.level

@@ -17,6 +17,7 @@ NO_MARKS: Final[dict[str, Any]] = {
     "payments": [],
     "amount_due": None,
     "overpaid": None,
+    "hosted_url": None,
 }
 
 

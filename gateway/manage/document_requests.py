@@ -205,7 +205,7 @@ async def _document(request: web.Request, document_ref: UUID) -> web.Response:
     async with transaction(request) as (connection, tenant_id):
         row = await connection.fetchrow(shared.find_document, tenant_id, place, document_ref)
         assert row is not None, "the invoicer has just named it"
-        answers = await document_answers(connection, tenant_id, [row])
+        answers = await document_answers(request, connection, tenant_id, [row])
     return json_answer(answers[0])
 
 

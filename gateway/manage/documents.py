@@ -22,6 +22,7 @@ from gateway.manage.context import (
     routes_of,
     transaction,
 )
+from gateway.manage.document_links import hosted_urls
 from gateway.manage.document_marks import NO_MARKS, load_marks
 from gateway.manage.drafts import Found, find_draft, line_row, product_row
 from gateway.manage.event_drafts import bills_events, find_event_draft
@@ -51,7 +52,7 @@ async def get_document(request: web.Request) -> web.Response:
     async with transaction(request) as (connection, tenant_id):
         row = await connection.fetchrow(queries.find_document, tenant_id, place, document_ref)
         if row is not None:
-            answers = await document_answers(connection, tenant_id, [row])
+            answers = await document_answers(request, connection, tenant_id, [row])
             return json_answer(answers[0])
         found = await find_draft(connection, tenant_id, document_ref)
         may_come = found is None and await bills_events(connection, tenant_id, place)
@@ -116,7 +117,7 @@ async def filter_documents(request: web.Request) -> web.Response:
     query.finish()
     async with transaction(request) as (connection, tenant_id):
         rows = await _find_documents(connection, tenant_id, wanted)
-        answers = await document_answers(connection, tenant_id, rows)
+        answers = await document_answers(request, connection, tenant_id, rows)
     return json_answer(answers)
 
 
@@ -145,7 +146,7 @@ def _refs(value: object) -> list[UUID]:
 
 
 async def document_answers(
-    connection: Connection, tenant_id: int, documents: Sequence[Row]
+    request: web.Request, connection: Connection, tenant_id: int, documents: Sequence[Row]
 ) -> list[dict[str, Any]]:
     """Show documents with all that is in them, read with a few more statements for all."""
     refs = [row["document_ref"] for row in documents]
@@ -156,6 +157,8 @@ async def document_answers(
     for row in await connection.fetch(queries.list_document_adjustments, tenant_id, places, refs):
         relations[row["document_ref"]].append(row)
     marks = await load_marks(connection, tenant_id, places, refs)
+    issued = [row["document_ref"] for row in documents if row["document_number"] is not None]
+    urls = await hosted_urls(request, connection, tenant_id, places, issued)
     items: dict[tuple[UUID, int], list[Any]] = {}
     for line in lines:
         place = (line["document_ref"], line["product_position"])
@@ -167,6 +170,7 @@ async def document_answers(
     return [
         _document_answer(row, by_document[row["document_ref"]], relations[row["document_ref"]])
         | marks.get(row["document_ref"], {})
+        | {"hosted_url": urls.get(row["document_ref"])}
         for row in documents
     ]
 

@@ -9,7 +9,7 @@ import asyncpg
 from aiohttp import web
 
 from gateway.manage.answers import json_answer
-from gateway.manage.context import path_ref, queries, routes_of, transaction
+from gateway.manage.context import caller, path_ref, queries, routes_of, transaction
 from gateway.manage.documents import document_answers, draft_answer
 from gateway.manage.drafts import draft_on, groups_of
 from runtime.postgres import Connection
@@ -64,7 +64,7 @@ async def _documents(request: web.Request, pick: Pick) -> web.Response:
             answer
             for (_, number), group in groups.items()
             for day in sorted(set(_issue_dates(group, now, pick)))
-            for answer in await _document(connection, tenant_id, number, group, day)
+            for answer in await _document(request, connection, number, group, day)
         ]
     return json_answer(answers)
 
@@ -77,18 +77,18 @@ def _issue_dates(group: Sequence[asyncpg.Record], now: datetime, pick: Pick) -> 
 
 
 async def _document(
+    request: web.Request,
     connection: Connection,
-    tenant_id: int,
     number: int,
     group: Sequence[asyncpg.Record],
     issue_date: date,
 ) -> list[dict[str, Any]]:
     """Show a group's document of a day: as it was drawn up, else as it would be now."""
-    first = group[0]
+    first, tenant_id = group[0], caller(request).tenant_id
     ref: UUID = document_ref(str(first["tenant_ref"]), first["contract_ref"], number, issue_date)
     row = await connection.fetchrow(queries.find_document, tenant_id, shard_key_of(ref.int), ref)
     if row is not None:
-        return await document_answers(connection, tenant_id, [row])
+        return await document_answers(request, connection, tenant_id, [row])
     found = await draft_on(connection, tenant_id, group, issue_date)
     return [] if found is None else [draft_answer(found, ref)]
 

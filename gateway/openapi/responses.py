@@ -127,6 +127,7 @@ def refusals(method: str, path: str, said: Operation, *, has_body: bool) -> dict
         (path.startswith("/api/"), (400,)),
         (needs_caller(path) or path == "/auth/login", (401, 403, 429)),
         ("{" in path or names_in_body, (404,)),
+        (path.startswith("/i/"), (429,)),
         (has_body or said.is_repeatable, (400, 408, 413, 415, 422)),
         (said.reads is not None or said.is_repeatable or method == "DELETE", (409,)),
         (said.asks is not None, (422,)),

@@ -197,6 +197,18 @@ COMMENT ON TABLE signing_key IS
 'Writer: gateway. HS256 keys of access tokens. The newest signs once every process had the time to
 learn it; one stops verifying at retired_at, which a rotation sets to the end of the overlap.';
 
+CREATE TABLE link_key (
+    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+    secret bytea NOT NULL CHECK (length(secret) >= 32),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE link_key IS
+'Writer: migrate. The key of the links to pages of documents; with another one they are all dead.';
+-- Each uuid brings 122 bits of the server's strong random numbers.
+INSERT INTO link_key (secret)
+SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+    || uuid_send(gen_random_uuid()));
+
 CREATE TABLE idempotent_answer (
     tenant_id integer NOT NULL REFERENCES tenant,
     key text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
@@ -1911,6 +1923,17 @@ CREATE TABLE document_file (
 );
 COMMENT ON TABLE document_file IS 'Writer: invoicer. The issued document as it looks.';
 
+CREATE TABLE document_link (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenant,
+    generation integer NOT NULL CHECK (generation > 0),
+    PRIMARY KEY (shard_key, document_ref),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_link IS
+'Writer: gateway. How often the link to a document''s page was revoked; without a row, never.';
+
 -- ---------------------------------------------------------------- webhooks
 
 CREATE TABLE webhook_endpoint (
@@ -2104,14 +2127,14 @@ BEGIN
 END $$;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO meterline_tenant;
-REVOKE SELECT ON signing_key, login_attempt, rater_outbox, rater_member FROM meterline_tenant;
+REVOKE SELECT ON signing_key, link_key, login_attempt, rater_outbox, rater_member FROM meterline_tenant;
 GRANT INSERT, UPDATE ON tenant_setting, entity, api_key, revoked_token, customer, meter, usage_format, product,
     pricing, pricing_line, contract, contract_product, contract_line, partition_change,
     reference_version
 TO meterline_tenant;
 GRANT DELETE ON pricing_line TO meterline_tenant; -- of drafts: the trigger holds the others
 GRANT INSERT, DELETE ON idempotent_answer, upload_rejection, meter_feed TO meterline_tenant;
-GRANT INSERT, UPDATE ON upload, alert TO meterline_tenant;
+GRANT INSERT, UPDATE ON upload, alert, document_link TO meterline_tenant;
 GRANT INSERT, UPDATE, DELETE ON contract_draft TO meterline_tenant;
 GRANT INSERT ON document_request, audit_entry, dead_letter_retry, contract_version, contract_succession TO meterline_tenant;
 GRANT UPDATE (next_contract_number, default_entity_id) ON tenant TO meterline_tenant;
