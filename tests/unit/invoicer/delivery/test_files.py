@@ -1,9 +1,11 @@
 """The same view as HTML and as PDF: complete, alike, and harmless whatever people entered."""
 
 import re
+from decimal import Decimal
 from io import BytesIO
 
 import msgspec
+import pytest
 from pypdf import PdfReader
 from pypdf.generic import StreamObject
 
@@ -122,3 +124,32 @@ def test_text_without_a_glyph_still_gives_a_pdf() -> None:
     parties = {**PARTIES, "customer": {"name": "株式会社\x01🎉"}}
     document = issued(product(line("Calls", PER_UNIT, "1")), parties=parties)
     assert "Total due $0.01" in text_of_pdf(document)
+
+
+@pytest.mark.parametrize("count", range(15, 45, 3))
+def test_the_total_never_stands_alone_on_a_page(count: int) -> None:
+    lines = (line(f"Service {n}", PER_UNIT, "80") for n in range(count))
+    pages = [page.extract_text() for page in pdf_of(issued(product(*lines, tax="20"))).pages]
+    assert (
+        sum(
+            f"Service {n}\n" in "".join(pages) or f"Service {n} " in "".join(pages)
+            for n in range(count)
+        )
+        == count
+    )
+    [page] = [page for page in pages if "Total due" in page]
+    assert f"Service {count - 1}" in page
+
+
+def test_a_document_of_no_product_and_one_of_many_are_drawn() -> None:
+    nothing = msgspec.structs.replace(MANY, products=(), total_tax=Decimal(0))
+    assert "Total due" in text_of_pdf(nothing)
+    several = issued(
+        *(
+            product(line("Calls", PER_UNIT, "80"), name=f"Product {n}", discount="5")
+            for n in range(30)
+        )
+    )
+    text = text_of_pdf(several)
+    assert all(f"Total Product {n} " in text for n in range(30))
+    assert "Total due" in text
