@@ -153,3 +153,21 @@ def test_a_document_of_no_product_and_one_of_many_are_drawn() -> None:
     text = text_of_pdf(several)
     assert all(f"Total Product {n} " in text for n in range(30))
     assert "Total due" in text
+
+
+@pytest.mark.parametrize("count", [10, 19, 20, 38, 60])
+def test_a_total_of_many_discounts_stays_on_its_page(count: int) -> None:
+    sold = (
+        product(line("Calls", PER_UNIT, "80"), name=f"Product {n}", discount="5")
+        for n in range(count)
+    )
+    heights: list[float] = []
+
+    def see(text: str, cm: list[float], tm: list[float], *_: object) -> None:
+        if "Total due" in text:
+            heights.append(tm[5] * cm[3] + cm[5])
+
+    for page in pdf_of(issued(*sold)).pages:
+        page.extract_text(visitor_text=see)
+    assert len(heights) == 1
+    assert 60 < heights[0] < 842
