@@ -120,7 +120,9 @@ COMPONENT_RESPONSES: Final[Mapping[str, Any]] = {
 
 def refusals(method: str, path: str, said: Operation, *, has_body: bool) -> dict[str, Any]:
     """Return the problems that a route may answer with."""
-    names_in_body = method == "POST" and path.endswith(("/update", "/auth/blocks"))
+    names_in_body = path.endswith("/invoices/reconcile") or (
+        method == "POST" and path.endswith(("/update", "/auth/blocks"))
+    )
     rules = (
         (True, (503,)),
         (said.status >= HTTPStatus.BAD_REQUEST, (said.status,)),
