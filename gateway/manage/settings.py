@@ -1,5 +1,6 @@
 """What a tenant has chosen for itself; what it has not chosen has its default."""
 
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -55,16 +56,22 @@ def read_settings(fields: Fields) -> Settings:
         closing_waits=fields.optional(values.flag, "closing_waits_for_unsettled") or False,
         late_usage=fields.optional(values.choice(*LATE_USAGE), "late_usage") or LATE_USAGE[0],
         review_documents=fields.optional(values.flag, "review_documents") or False,
-        reminder_days=fields.optional(_steps, "reminder_days") or [],
+        reminder_days=_steps(fields),
     )
 
 
-def _steps(value: object) -> list[int]:
-    """Read a schedule of reminders: a list of days, or the same with commas between."""
-    listed = value if isinstance(value, list) else str(value).split(",")
+def _steps(fields: Fields) -> list[int]:
+    """Read a schedule of reminders: a list of days."""
+    listed = fields.items("reminder_days") or []
     if len(listed) > STEPS_MAX:
-        raise InvalidInput("steps_too_many", f"must be at most {STEPS_MAX} days")
-    return sorted({_step(str(step).strip()) for step in listed})
+        fields.add("steps_too_many", f"must be at most {STEPS_MAX} days", "reminder_days")
+        return []
+    place = fields.at("reminder_days")
+    read = [
+        fields.body.check(f"{place}/{at}", partial(_step, str(step)))
+        for at, step in enumerate(listed)
+    ]
+    return sorted({step for step in read if step is not None})
 
 
 def _step(said: str) -> int:

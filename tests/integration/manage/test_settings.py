@@ -86,3 +86,16 @@ def test_an_event_may_be_too_old_for_a_tenant(client: Client, form: str) -> None
 
     assert code_of(9.9) is None
     assert code_of(10.1) == "timestamp_too_old"
+
+
+def test_reminders_have_a_schedule_of_days(client: Client) -> None:
+    days = client.ok("PUT", "/api/settings", {"reminder_days": [14, -3, "1", 1]})["reminder_days"]
+    assert days == client.ok("GET", "/api/settings")["reminder_days"] == [-3, 1, 14]
+    wrong = client.send("PUT", "/api/settings", {"reminder_days": [366, -61, "soon"]})
+    assert codes(wrong) == {
+        "/reminder_days/0": "number_out_of_range",
+        "/reminder_days/1": "number_out_of_range",
+        "/reminder_days/2": "number_malformed",
+    }
+    many = client.send("PUT", "/api/settings", {"reminder_days": list(range(11))})
+    assert codes(many) == {"/reminder_days": "steps_too_many"}
