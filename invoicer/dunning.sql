@@ -4,7 +4,8 @@
 SELECT set_config('meterline.cause', 'CLOCK', true);
 
 -- name: mark_late
--- Documents that are past their due date by the entity's clock while something is due.
+-- Documents that are past their due date by the entity's clock while something is due. Those that
+-- are still to be drawn are due from the day on which they leave.
 UPDATE document SET state = 'LATE'
 WHERE (shard_key, document_ref) IN (
     SELECT d.shard_key, d.document_ref FROM document d
@@ -13,6 +14,10 @@ WHERE (shard_key, document_ref) IN (
       AND d.due_date <= ($1::timestamptz AT TIME ZONE 'UTC')::date + 1
       AND d.due_date < ($1::timestamptz AT TIME ZONE e.timezone)::date
       AND document_due(d.shard_key, d.document_ref, d.total) > 0
+      AND NOT EXISTS (
+          SELECT FROM invoicer_outbox o
+          WHERE o.shard_key = d.shard_key AND o.document_ref = d.document_ref
+            AND o.kind = 'RENDER')
     ORDER BY d.due_date LIMIT $2
     FOR NO KEY UPDATE OF d SKIP LOCKED);
 

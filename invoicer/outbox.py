@@ -119,9 +119,9 @@ class OutboxWorker(OutboxLoop):
             done.append((row.shard_key, row.outbox_id))
             files.append((row.shard_key, row.document_ref, "HTML", result.html))
             files.append((row.shard_key, row.document_ref, "PDF", result.pdf))
-        await connection.execute(queries.add_files, *columns(files, 4))
-        if self._is_mailed:
+        if self._is_mailed:  # before there are files, which tell those drawn again
             await connection.execute(queries.add_mail, *columns([row[:2] for row in files[::2]], 2))
+        await connection.execute(queries.add_files, *columns(files, 4))
         await connection.execute(queries.finish_outbox, *columns(done, 2))
         _log.info("documents_rendered", documents=len(done), failed=len(work) - len(done))
 

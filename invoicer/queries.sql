@@ -445,14 +445,15 @@ WHERE d.shard_key = k.shard_key AND d.document_ref = k.document_ref
   AND e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id AND d.submission_date IS NULL;
 
 -- name: add_mail
--- Once the files are there a document is mailed; drawn again, it is not mailed again.
+-- A document is mailed once its files are there, whatever has come for it meanwhile; one that had
+-- files before is drawn again, and not mailed again.
 INSERT INTO invoicer_outbox (shard_key, tenant_id, document_ref, kind)
 SELECT d.shard_key, d.tenant_id, d.document_ref, 'MAIL'
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document d USING (shard_key, document_ref)
-WHERE d.state = 'ISSUED' AND NOT EXISTS (
-    SELECT FROM invoicer_outbox o
-    WHERE o.shard_key = d.shard_key AND o.document_ref = d.document_ref AND o.kind = 'MAIL');
+WHERE d.state <> 'VOID' AND NOT EXISTS (
+    SELECT FROM document_file f
+    WHERE f.shard_key = d.shard_key AND f.document_ref = d.document_ref);
 
 -- name: find_file
 SELECT content FROM document_file WHERE shard_key = $1 AND document_ref = $2 AND kind = $3;

@@ -30,25 +30,20 @@ class Office:
 
     def __init__(self, pool: asyncpg.Pool, url: str) -> None:
         settings = InvoicerSettings(kafka="", postgres="", smtp_url=url, mail_from="a@b.example")
-        self._now = datetime.now(UTC)
-        self._worker = DunningWorker(pool, settings, asyncio.Event(), lambda: self._now)
+        self.now = datetime.now(UTC)
+        self._worker = DunningWorker(pool, settings, asyncio.Event(), lambda: self.now)
         self.delivery = Delivery(pool, url)
+
+    async def look(self) -> int:
+        """Look once at what is due now; return how many documents it was."""
+        return await self._worker.work_once()
 
     async def come_to(self, when: datetime) -> None:
         """Let a day come, and twice be looked at what is due on it."""
-        self._now = when
+        self.now = when
         for _ in range(2):
-            await self._worker.work_once()
+            await self.look()
         await self.delivery.work()
-
-
-async def schedule(connection: asyncpg.Connection) -> None:
-    await connection.execute(
-        "INSERT INTO tenant_setting (tenant_id, reminder_days, reference_version) "
-        "SELECT tenant_id, $1, 0 FROM tenant ON CONFLICT (tenant_id) "
-        "DO UPDATE SET reminder_days = $1",
-        SCHEDULE,
-    )
 
 
 async def pay(connection: asyncpg.Connection, amount: Decimal, state: str) -> None:
@@ -78,16 +73,28 @@ def noon(row: asyncpg.Record, days: int) -> datetime:
     return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
 
 
-async def test_a_customer_is_reminded_by_the_schedule_until_it_is_paid(
+@pytest.fixture
+async def office(
     connection: asyncpg.Connection,
     books: Books,
     intake: Intake,
     pool: asyncpg.Pool,
     mail_server: MailServer,
-) -> None:
+) -> Office:
+    """Return an office that has one document to draw and mail, and a schedule."""
     await issue(connection, books, intake, email="ap@northwind.example")
-    await schedule(connection)
-    office = Office(pool, mail_server.url)
+    await connection.execute(
+        "INSERT INTO tenant_setting (tenant_id, reminder_days, reference_version) "
+        "SELECT tenant_id, $1, 0 FROM tenant ON CONFLICT (tenant_id) "
+        "DO UPDATE SET reminder_days = $1",
+        SCHEDULE,
+    )
+    return Office(pool, mail_server.url)
+
+
+async def test_a_customer_is_reminded_by_the_schedule_until_it_is_paid(
+    connection: asyncpg.Connection, office: Office, mail_server: MailServer
+) -> None:
     await office.delivery.work()
     row = await document(connection)
     total, states = row["total"], []
@@ -114,19 +121,12 @@ async def test_a_customer_is_reminded_by_the_schedule_until_it_is_paid(
 
 
 async def test_a_reminder_that_is_paid_on_its_way_does_not_go_out(
-    connection: asyncpg.Connection,
-    books: Books,
-    intake: Intake,
-    pool: asyncpg.Pool,
-    mail_server: MailServer,
+    connection: asyncpg.Connection, office: Office, mail_server: MailServer
 ) -> None:
-    await issue(connection, books, intake, email="ap@northwind.example")
-    await schedule(connection)
-    office = Office(pool, mail_server.url)
     await office.delivery.work()
     row = await document(connection)
-    office._now = noon(row, 1)
-    assert await office._worker.work_once() == 2
+    office.now = noon(row, 1)
+    assert await office.look() == 2
     await pay(connection, row["total"], "PAID")
     await office.delivery.work()
     assert len(mail_server.mails) == 1
@@ -134,18 +134,34 @@ async def test_a_reminder_that_is_paid_on_its_way_does_not_go_out(
 
 
 async def test_what_was_paid_in_part_becomes_late_and_says_what_is_left(
-    connection: asyncpg.Connection,
-    books: Books,
-    intake: Intake,
-    pool: asyncpg.Pool,
-    mail_server: MailServer,
+    connection: asyncpg.Connection, office: Office, mail_server: MailServer
 ) -> None:
-    await issue(connection, books, intake, email="ap@northwind.example")
-    await schedule(connection)
-    office = Office(pool, mail_server.url)
     await office.delivery.work()
     row = await document(connection)
     await pay(connection, row["total"] - Decimal("1.25"), "PARTIALLY_PAID")
     await office.come_to(noon(row, 1))
     assert (await document(connection))["state"] == "LATE"
     assert "1.25" in words_of(mail_server.mails[-1])
+
+
+async def test_what_was_due_before_it_was_drawn_is_mailed_before_it_is_late(
+    connection: asyncpg.Connection, office: Office, mail_server: MailServer
+) -> None:
+    """As of a period that ended long ago: payment is due from the day on which it leaves."""
+    await connection.execute("UPDATE document SET due_date = due_date - 300")
+    await office.look()
+    assert (await document(connection))["state"] == "ISSUED", "the customer has not heard of it"
+    await office.delivery.work()
+    row = await document(connection)
+    assert (row["state"], len(mail_server.mails)) == ("SENT", 1)
+    await office.come_to(noon(row, 1))
+    assert (await document(connection))["state"] == "LATE"
+
+
+async def test_what_is_paid_or_late_while_it_is_drawn_is_mailed_all_the_same(
+    connection: asyncpg.Connection, office: Office, mail_server: MailServer
+) -> None:
+    row = await document(connection)
+    await pay(connection, row["total"], "PAID")
+    await office.delivery.work()
+    assert ((await document(connection))["state"], len(mail_server.mails)) == ("PAID", 1)
