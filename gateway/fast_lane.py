@@ -392,9 +392,7 @@ class Connection(asyncio.Protocol):
 
     def _give_back(self) -> None:
         """End the hold of the body's bytes in the budget, and the count of the request."""
-        if self._party is not None:
-            self._lane.in_flight.leave(self._party)
-            self._party = None
+        self._party = self._lane.in_flight.move(self._party, None)
         if self._held is not None:
             self._lane.ingest.budget.give_back(*self._held)
             self._held = None

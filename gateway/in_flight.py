@@ -45,7 +45,7 @@ class InFlight:
         if to is not None:
             self._enter(to, is_new=held is None)
         if held is not None:
-            self.leave(held)
+            self._leave(held)
         return to
 
     def _enter(self, tenant_id: int, *, is_new: bool) -> None:
@@ -60,8 +60,7 @@ class InFlight:
         self._count += 1
         self._by_tenant[tenant_id] = of_tenant
 
-    def leave(self, tenant_id: int) -> None:
-        """Count a request of a tenant no more."""
+    def _leave(self, tenant_id: int) -> None:
         self._count -= 1
         left = self._by_tenant[tenant_id] - 1
         if left:
