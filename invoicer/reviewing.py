@@ -25,8 +25,14 @@ async def hold(
     clock: Clock,
 ) -> list[Assembly]:
     """Hold the complete drafts that a person has to see first; return those to be issued now."""
-    held = [one for one in assemblies if _state(one, standing) is DocumentState.UNDER_REVIEW]
-    complete = [one for one in assemblies if one.is_complete and one not in held]
+    states = [_state(one, standing) for one in assemblies]
+    under_review = DocumentState.UNDER_REVIEW
+    held = [one for one, state in zip(assemblies, states, strict=True) if state is under_review]
+    complete = [
+        one
+        for one, state in zip(assemblies, states, strict=True)
+        if one.is_complete and state is not under_review
+    ]
     if held:
         keys = document_columns([one.key for one in held])
         await connection.execute(queries.note_redrawn, *keys, clock())

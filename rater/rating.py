@@ -106,7 +106,9 @@ async def _save(owner: Owner, poll: Poll, refs: list[int]) -> tuple[Folded, Amen
             waiting=waiting,
             limits=_limits(owner),
         )
-        await add_events(connection, folded.accepted, folded.unrated)
+        await add_events(
+            connection, folded.accepted, folded.unrated, has_retried=bool(poll.retried)
+        )
         await save_amended(connection, partition, amended)
         # Behind the events and their versions, which may have to be counted again.
         totals = await save_totals(

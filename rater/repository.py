@@ -119,9 +119,16 @@ async def probe_events(connection: Connection, refs: Sequence[int]) -> dict[int,
 
 
 async def add_events(
-    connection: Connection, accepted: Sequence[Accepted], unrated: list[Accepted]
+    connection: Connection,
+    accepted: Sequence[Accepted],
+    unrated: list[Accepted],
+    *,
+    has_retried: bool,
 ) -> None:
-    """Write new events. Raises UniqueViolationError when one is known."""
+    """Write new events. Raises UniqueViolationError when one is known.
+
+    has_retried: there may be some among them that were first at another place in the log.
+    """
     if accepted:
         await connection.copy_to_table(
             "usage_event_row",
@@ -129,23 +136,8 @@ async def add_events(
             columns=USAGE_EVENT_COLUMNS,
             format="binary",
         )
-    origins = [
-        (
-            row.arrival.shard_key,
-            UUID(int=row.arrival.ref),
-            row.customer.tenant.tenant_id,
-            origin.offset,
-            origin.partition,
-        )
-        for row in accepted
-        if (origin := row.arrival.origin) is not None
-    ]
-    if origins:
-        await connection.copy_records_to_table(
-            "usage_event_origin",
-            columns=("shard_key", "event_ref", "tenant_id", "origin_offset", "origin_partition"),
-            records=origins,
-        )
+    if has_retried:
+        await _add_origins(connection, accepted)
     if unrated:
         await connection.copy_records_to_table(
             "unrated_usage",
@@ -161,6 +153,25 @@ async def add_events(
                 for row in unrated
             ],
         )
+
+
+async def _add_origins(connection: Connection, accepted: Sequence[Accepted]) -> None:
+    """Write the first places of those events that were retried."""
+    await connection.copy_records_to_table(
+        "usage_event_origin",
+        columns=("shard_key", "event_ref", "tenant_id", "origin_offset", "origin_partition"),
+        records=[
+            (
+                row.arrival.shard_key,
+                UUID(int=row.arrival.ref),
+                row.customer.tenant.tenant_id,
+                origin.offset,
+                origin.partition,
+            )
+            for row in accepted
+            if (origin := row.arrival.origin) is not None
+        ],
+    )
 
 
 async def one_by_one(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
