@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from deploy.cli.admin_work import AsJson, State, find_tenant, queries, run, show
 from deploy.verify.audit import check_chains
 from deploy.verify.check import Finding, Scope
-from gateway.auth.audit_routes import PAGE_DEFAULT, read_end, read_start
+from gateway.auth.audit_routes import PAGE_DEFAULT, read_end
+from gateway.manage import values
 
 _EXIT_BROKEN: Final = 1
 _COLUMNS: Final = ("at", "actor", "action", "subject", "address", "tenant_ref", "number")
@@ -49,7 +50,7 @@ def audit(
     tenant
         Ref of a tenant; left out: all, and the installation's own entries, which name none.
     """
-    bounds = (start and read_start(start), end and read_end(end))
+    bounds = (start and values.instant(start), end and read_end(end))
 
     async def work(connection: asyncpg.Connection) -> tuple[list[dict[str, Any]], Finding]:
         place = None if tenant is None else await find_tenant(connection, tenant)

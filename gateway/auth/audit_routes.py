@@ -1,6 +1,6 @@
 """`GET /api/audit`: who did what, from where, the newest first."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -33,7 +33,7 @@ class Wanted(Struct, frozen=True):
 def read_wanted(fields: Fields) -> Wanted:
     """Read the query of `GET /api/audit`. Days are those of UTC, both inclusive."""
     return Wanted(
-        start=fields.optional(read_start, "from"),
+        start=fields.optional(values.instant, "from"),
         end=fields.optional(read_end, "to"),
         actor=fields.optional(values.text, "actor"),
         limit=fields.optional(values.whole(1, PAGE_MAX), "limit") or PAGE_DEFAULT,
@@ -41,17 +41,9 @@ def read_wanted(fields: Fields) -> Wanted:
     )
 
 
-def read_start(value: object) -> datetime:
-    """Read a time with an offset, or a day, which stands for its first instant in UTC."""
-    when = values.day_or_instant(value)
-    if isinstance(when, datetime):
-        return when
-    return datetime(when.year, when.month, when.day, tzinfo=UTC)
-
-
 def read_end(value: object) -> datetime:
     """Read the time before which something is, or a day, to the end of which in UTC it is."""
-    first = read_start(value)
+    first = values.instant(value)
     return first if isinstance(values.day_or_instant(value), datetime) else first + _DAY
 
 

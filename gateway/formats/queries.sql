@@ -15,7 +15,7 @@ FOR UPDATE;
 
 -- name: list_formats
 -- A page, in the order they were made.
-SELECT * FROM usage_format WHERE tenant_id = $1 AND format_id > $2 AND deleted_at IS NULL
+SELECT * FROM usage_format WHERE tenant_id = $1 AND format_id > $2::bigint AND deleted_at IS NULL
 ORDER BY format_id LIMIT $3;
 
 -- name: change_format

@@ -50,7 +50,7 @@ def read_cursor(value: object) -> int:
         place = int(urlsafe_b64decode(padded))
     except ValueError:
         place = -1
-    if not 0 <= place < 1 << 31:
+    if not 0 <= place < 1 << 63:
         raise InvalidInput("cursor_malformed", "must be a next_cursor of an earlier answer")
     return place
 

@@ -5,7 +5,7 @@ invoicer to do it, or to say why not.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -29,7 +29,7 @@ from gateway.manage.context import queries as shared
 from gateway.manage.document_marks import queries
 from gateway.manage.documents import document_answers
 from gateway.manage.idempotency import KEY_HEADER, read_key
-from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.errors import Conflict, InvalidInput, NotFound, Problem
 from schemas.event_ref import shard_key_of
 
 WAIT_SECONDS: Final = 10.0
@@ -136,11 +136,16 @@ async def _ask(request: web.Request, action: str, details: Mapping[str, Any]) ->
 
 
 async def ask(
-    request: web.Request, document_ref: UUID, action: str, details: Mapping[str, Any]
+    request: web.Request,
+    document_ref: UUID,
+    action: str,
+    details: Mapping[str, Any],
+    warnings: Sequence[Problem] = (),
 ) -> web.Response:
     """Write what is wanted, and answer with the document once it is done.
 
     202 when the invoicer doesn't get to it in time: it is done later, and the document shows it.
+    warnings: of the request, shown with the document.
     """
     place, is_new = await _write(request, document_ref, action, details)
     found = await _wait(request, place)
@@ -155,7 +160,7 @@ async def ask(
             raise NotFound(found["code"], found["detail"])
         raise Conflict(found["code"], found["detail"])
     else:
-        answer = await _document(request, found["result_ref"])
+        answer = await _document(request, found["result_ref"], warnings)
     answer.headers.update(headers)
     return answer
 
@@ -200,13 +205,15 @@ async def _wait(request: web.Request, place: Place) -> asyncpg.Record | None:
         return None
 
 
-async def _document(request: web.Request, document_ref: UUID) -> web.Response:
+async def _document(
+    request: web.Request, document_ref: UUID, warnings: Sequence[Problem]
+) -> web.Response:
     place = shard_key_of(document_ref.int)
     async with transaction(request) as (connection, tenant_id):
         row = await connection.fetchrow(shared.find_document, tenant_id, place, document_ref)
         assert row is not None, "the invoicer has just named it"
         answers = await document_answers(request, connection, tenant_id, [row])
-    return json_answer(answers[0])
+    return json_answer(answers[0], warnings=warnings)
 
 
 ROUTES = [

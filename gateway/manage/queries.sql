@@ -143,7 +143,7 @@ WHERE tenant_id = $1 AND usage_product_ref = ANY ($2);
 -- A page, in the order they were made.
 SELECT m.*, t.usage_product_ref AS toward_ref
 FROM meter m LEFT JOIN meter t ON t.tenant_id = m.tenant_id AND t.meter_id = m.parent_meter_id
-WHERE m.tenant_id = $1 AND m.meter_id > $2 ORDER BY m.meter_id LIMIT $3;
+WHERE m.tenant_id = $1 AND m.meter_id > $2::bigint ORDER BY m.meter_id LIMIT $3;
 
 -- name: add_product
 INSERT INTO product (tenant_id, product_ref, name) VALUES ($1, $2, $3) RETURNING product_id;

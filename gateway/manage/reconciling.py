@@ -52,8 +52,7 @@ async def reconcile(request: web.Request) -> web.Response:
     """
     body = await read_body(request)
     document_ref, said = read_reconciliation(body.fields)
-    body.finish()
-    answer = await ask(request, document_ref, "PAY", said)
+    answer = await ask(request, document_ref, "PAY", said, body.finish())
     answer.headers["Cache-Control"] = "no-store"
     return answer
 
@@ -68,21 +67,17 @@ async def take_back(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    *routes_of(
-        "GET",
-        "/api/invoices/reconcile",
-        reconcile,
-        "billing:write",
-        reads=read_reconciliation,
-        keeps_key=True,
-    ),
-    *routes_of(
-        "POST",
-        "/api/invoices/reconcile",
-        reconcile,
-        "billing:write",
-        reads=read_reconciliation,
-        keeps_key=True,
+    *(
+        route
+        for verb in ("GET", "POST")
+        for route in routes_of(
+            verb,
+            "/api/invoices/reconcile",
+            reconcile,
+            "billing:write",
+            reads=read_reconciliation,
+            keeps_key=True,
+        )
     ),
     *routes_of(
         "POST",

@@ -312,6 +312,14 @@ def day_or_instant(value: object) -> DayOrInstant:
     return plain_date(value)
 
 
+def instant(value: object) -> datetime:
+    """Read a time with an offset, or a day, which stands for its first instant in UTC."""
+    when = day_or_instant(value)
+    if isinstance(when, datetime):
+        return when
+    return datetime(when.year, when.month, when.day, tzinfo=UTC)
+
+
 def day_in(when: DayOrInstant, zone: str) -> date:
     """Return the day, in a time zone, of what `day_or_instant` read."""
     if isinstance(when, datetime):

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.manage import values
-from gateway.manage.answers import json_answer
+from gateway.manage.answers import json_answer, page_answer, read_cursor
 from gateway.manage.body import Fields
 from gateway.manage.context import (
     note,
@@ -24,7 +24,7 @@ from gateway.manage.context import (
 )
 from gateway.manage.idempotency import answer_with_secret
 from runtime.postgres import Connection, Queries
-from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.errors import Conflict, NotFound
 from schemas.webhook import EVENT_TYPES, TEST_EVENT, check_url
 
 ENDPOINTS_MAX: Final = 20
@@ -73,8 +73,8 @@ def read_replay(fields: Fields) -> Replay:
     """Read the body of `POST /api/webhooks/<webhook_ref>/replay`."""
     replay = Replay(
         delivery_id=fields.optional(values.whole(1, _LAST), "delivery_id"),
-        first=fields.optional(_instant, "from"),
-        end=fields.optional(_instant, "to"),
+        first=fields.optional(values.instant, "from"),
+        end=fields.optional(values.instant, "to"),
     )
     if (replay.delivery_id is None) == (replay.first is None):
         fields.add("replay_of_what", "name either a delivery_id, or from (and to)", "delivery_id")
@@ -94,16 +94,6 @@ def _events(fields: Fields) -> list[str]:
             detail = f"must be one of {', '.join(EVENT_TYPES)}"
             fields.body.add("value_unknown", detail, f"{fields.at('events')}/{index}")
     return [str(one) for one in dict.fromkeys(map(str, wanted))]
-
-
-def _instant(value: object) -> datetime:
-    try:
-        instant = datetime.fromisoformat(values.text(value))
-    except ValueError:
-        instant = datetime.min  # noqa: DTZ901 - refused below, as one without an offset
-    if instant.tzinfo is None:
-        raise InvalidInput("time_malformed", "must be a time with an offset, such as …T00:00:00Z")
-    return instant.astimezone(UTC)
 
 
 def _secret() -> tuple[bytes, str]:
@@ -238,7 +228,7 @@ async def replay(request: web.Request) -> web.Response:
 
 def read_page(fields: Fields) -> tuple[int, int]:
     """Read the query of a page of deliveries: before which, and how many."""
-    before = fields.optional(values.whole(1, _LAST), "cursor") or _LAST
+    before = fields.optional(read_cursor, "cursor") or _LAST
     return before, fields.optional(values.whole(1, PAGE_MAX), "limit") or PAGE_DEFAULT
 
 
@@ -252,8 +242,7 @@ async def list_deliveries(request: web.Request) -> web.Response:
         await _find(connection, tenant_id, ref)
         rows = await connection.fetch(queries.list_deliveries, tenant_id, ref, before, limit)
     last = rows[-1]["delivery_id"] if len(rows) == limit else None
-    shown = {"deliveries": list(map(dict, rows)), "next_cursor": last and str(last)}
-    return json_answer(shown)
+    return page_answer("deliveries", list(map(dict, rows)), last)
 
 
 _ONE: Final = "/api/webhooks/{webhook_ref}"

@@ -19,6 +19,10 @@ Schema = dict[str, Any]
 DECIMAL: Final[Schema] = {"type": ["number", "string"]}
 """A number with all its digits, as JSON's number or as text."""
 
+_DAY_OR_INSTANT: Final[Schema] = {
+    "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
+}
+
 _READERS: Final[Mapping[object, Schema]] = {
     values.text: {"type": ["string", "integer"], "maxLength": values.TEXT_LENGTH_MAX},
     values.name: {"type": "string", "minLength": 1, "maxLength": 255},
@@ -35,12 +39,8 @@ _READERS: Final[Mapping[object, Schema]] = {
     values.fee: DECIMAL,
     values.number_format: {"type": "string", "examples": ["INV-{year}-{number:03}"]},
     values.plain_date: {"type": "string", "format": "date"},
-    values.day_or_instant: {
-        "anyOf": [
-            {"type": "string", "format": "date"},
-            {"type": "string", "format": "date-time"},
-        ]
-    },
+    values.day_or_instant: _DAY_OR_INSTANT,
+    values.instant: _DAY_OR_INSTANT,
 }
 """What each reader of a single value takes."""
 

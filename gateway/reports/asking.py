@@ -76,9 +76,7 @@ def read_asked(fields: Fields) -> Asked:
 
 def _instant(value: object) -> datetime:
     """Read a time with an offset, or a day, which stands for its first instant in UTC."""
-    when = values.day_or_instant(value)
-    if not isinstance(when, datetime):
-        when = datetime(when.year, when.month, when.day, tzinfo=UTC)
+    when = values.instant(value)
     if not _EARLIEST <= when <= _LATEST:
         raise InvalidInput("date_out_of_range", f"must be from {_EARLIEST} to {_LATEST}")
     return when

@@ -48,7 +48,7 @@ FROM upload WHERE tenant_id = $1 AND upload_ref = $2;
 -- name: list_uploads
 -- A page, the newest first.
 SELECT *, state = 'RUNNING' AND touched_at <= now() - make_interval(secs => $4) AS is_silent
-FROM upload WHERE tenant_id = $1 AND upload_id < $2 ORDER BY upload_id DESC LIMIT $3;
+FROM upload WHERE tenant_id = $1 AND upload_id < $2::bigint ORDER BY upload_id DESC LIMIT $3;
 
 -- name: list_rejections
 SELECT row_number, line, cells, problems FROM upload_rejection

@@ -123,6 +123,14 @@ async def test_what_is_given_up_may_be_paid_all_the_same(client: Client) -> None
     assert (await pay(client, paper)).json()["state"] == "PAID"
 
 
+async def test_a_misspelt_field_is_warned_of_and_not_lost_in_silence(client: Client) -> None:
+    paper, _ = await paper_of(client)
+    shown = (await pay(client, paper, amonut=5)).json()
+    assert shown["state"] == "PAID"
+    [warning] = shown["warnings"]
+    assert (warning["pointer"], "amount" in warning["detail"]) == ("/amonut", True)
+
+
 async def test_a_draft_is_not_paid(client: Client) -> None:
     held, _ = await paper_of(client, is_held=True)
     draft = await pay(client, held)
