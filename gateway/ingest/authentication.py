@@ -183,9 +183,9 @@ class Authentication:
 
     def recall(self, authorization: str | None) -> Claims | None:
         """Return the claims of a token that was verified before and still stands, else None."""
-        if authorization is None or not authorization.startswith("Bearer "):
+        if authorization is None:
             return None
-        claims = self._remembered.get(_digest(authorization[7:]))
+        claims = self._remembered.get(_bearer_digest(authorization))
         if claims is None or time() >= claims.expires_at:  # a datetime takes 4 us, for every event
             return None
         if not self._stands(claims, self._reference.find_key(claims.api_key_ref)):
@@ -254,6 +254,16 @@ class Authentication:
 
 
 @lru_cache(maxsize=1 << 12)
+def _bearer_digest(authorization: str) -> bytes:
+    """Return the digest of a header's token, of no token where it has none.
+
+    Remembered by the whole header: that of a remembered head is the same object each time, whose
+    hash Python keeps; a token cut out of it would be hashed anew for every event.
+    """
+    scheme, _, token = authorization.partition(" ")
+    return _digest(token) if scheme == "Bearer" else b""
+
+
 def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 

@@ -11,6 +11,7 @@ from gateway.ingest.batching import (
     UNKNOWN,
     Batch,
     Lane,
+    Patience,
     ProducerBroken,
     Settlement,
 )
@@ -131,7 +132,7 @@ async def test_a_producer_that_never_answers_is_given_up() -> None:
     running = asyncio.create_task(waits.run(silent))
     await asyncio.sleep(0)
     batch, _ = waits.add(b"key", b"value")
-    with pytest.raises(ProducerBroken, match="partition 3: TimeoutError"):
+    with pytest.raises(ProducerBroken, match="partition 3: Kafka does not answer"):
         await running
     assert batch.settled.result() == UNKNOWN
     assert waits.is_idle()
@@ -148,3 +149,19 @@ async def test_a_lane_that_is_cancelled_is_cancelled_and_not_broken() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert batch.settled.result() == UNKNOWN
+
+
+async def test_patience_is_with_each_wait_and_not_with_all_together() -> None:
+    patience = Patience(0.05)
+    try:
+        for _ in range(4):
+            patience.begin()
+            await asyncio.sleep(0.02)
+            patience.end()
+        patience.begin()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        assert patience.has_run_out()
+        patience.end()
+    finally:
+        patience.stop()
