@@ -131,8 +131,8 @@ class Batch:
 class Patience:
     """Ends the wait of a task that lasts too long: one timer for all its waits behind each other.
 
-    `asyncio.timeout` does the same for one wait, with a timer made and dropped for each: some 2 % of
-    what an event costs on the fast lane.
+    `asyncio.timeout` does the same for one wait, with a timer made and dropped for each: some 2 %
+    of what an event costs on the fast lane.
     """
 
     def __init__(self, seconds: float) -> None:
