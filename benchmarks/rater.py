@@ -9,9 +9,9 @@ Zipf's law with two raters side by side, and with one where each fiftieth event 
 rated_per_second and the processor time are steady: from the moment when half of the log is rated
 to its end, when nearly every charge has been met. From cold counts from the start of the process,
 which then learns every customer, contract line and charge. The two ceilings are measured in the
-same run on the same bytes: `getmany` alone, and one COPY of the same rows after another, each in a
-transaction, into a table with the same key. Postgres' bytes are those of the events' tables with
-their indexes, and of all that grows with charges.
+same run on the same bytes: `getmany` alone, and a COPY of the rows of one poll after another, each
+in a transaction, into a table with the same key, over the same half of the run. Postgres' bytes are
+those of the events' tables with their indexes, and of all that grows with charges.
 """
 
 import argparse
@@ -20,14 +20,14 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from msgspec.structs import replace
 
 from benchmarks.rater_site import (
     PARTITIONS,
+    STEADY_FROM,
     Drawing,
     Records,
     Site,
@@ -46,7 +46,6 @@ from rater.memory import Customer
 from rater.packing import USAGE_EVENT_COLUMNS, pack_events
 from rater.tenants import Tenant
 
-COPY_ROWS = 20_000
 POLLS = 4
 REPEATED = 50
 
@@ -75,31 +74,49 @@ async def read_all(site: Site, events: int) -> tuple[float, dict[int, list[Recor
         await consumer.stop()
 
 
-async def copy_all(connection: asyncpg.Connection, records: dict[int, list[Record]]) -> float:
-    """Copy rows of the same events, a poll of each partition, into a table with the same key."""
-    await connection.execute(queries.make_copy_target)
+def copy_streams(records: dict[int, list[Record]], rows_max: int) -> Iterator[tuple[int, bytes]]:
+    """Give the COPY streams that a rater would make of its polls, and how many rows each has.
+
+    The partitions take turns, as when rating; what comes twice is left out.
+    """
     tenant = Tenant(1, "", 0)
-    customer = Customer(customer_id=1, customer_ref="", shard_key=0, tenant=tenant)
-    streams, count = [], 0
-    for partition, read in records.items():
-        log = Log(str(uuid.uuid4()), partition, PARTITIONS)
-        part = read[:COPY_ROWS]
-        decoded = decode(part, log, 0, part[-1].offset + 1, None).arrivals
-        # Of one place as far as packing goes, so that they stay in the order of the log.
-        arrivals = {arrival.ref: replace(arrival, shard_key=0) for arrival in decoded}
-        rows = [Accepted(arrival, customer, 1) for arrival in arrivals.values()]
-        streams.append(b"".join(pack_events(rows)))
-        count += len(rows)
+    customers: dict[int, Customer] = {}
+    known: set[int] = set()
+    for start in range(0, max(map(len, records.values())), rows_max):
+        for partition, read in records.items():
+            if not (part := read[start : start + rows_max]):
+                continue
+            log = Log(str(uuid.uuid4()), partition, PARTITIONS)
+            decoded = decode(part, log, part[0].offset, part[-1].offset + 1, None).arrivals
+            for place in {arrival.shard_key for arrival in decoded} - customers.keys():
+                customers[place] = Customer(
+                    customer_id=1, customer_ref="", shard_key=place, tenant=tenant
+                )
+            new = {arrival.ref: arrival for arrival in decoded if arrival.ref not in known}
+            known |= new.keys()
+            rows = [Accepted(own, customers[own.shard_key], 1) for own in new.values()]
+            yield len(rows), b"".join(pack_events(rows))
+
+
+async def copy_all(connection: asyncpg.Connection, streams: list[tuple[int, bytes]]) -> float:
+    """Copy rows into a table with the key of the events' own; return the rate.
+
+    Like the raters', it is of the time from when half of the rows are there.
+    """
+    await connection.execute(queries.make_copy_target)
 
     async def one(stream: bytes) -> AsyncIterator[bytes]:
         yield stream
 
-    started = time.monotonic()
-    for stream in streams:
+    seen = [(time.monotonic(), 0)]
+    for count, stream in streams:
         await connection.copy_to_table(
             "copy_target", source=one(stream), columns=USAGE_EVENT_COLUMNS, format="binary"
         )
-    return round(count / (time.monotonic() - started))
+        seen.append((time.monotonic(), seen[-1][1] + count))
+    ended, total = seen[-1]
+    begun, copied = next(point for point in seen if point[1] >= STEADY_FROM * total)
+    return round((total - copied) / (ended - begun))
 
 
 def with_repeats(partitions: Records) -> Records:
@@ -137,7 +154,7 @@ async def measure(
         assert amount is not None
         assert amount["rated"] == amount["counted"] == args.events, dict(amount)
         read_rate, records = await read_all(site, args.events)
-        copy_rate = await copy_all(site.connection, records)
+        copy_rate = await copy_all(site.connection, list(copy_streams(records, polls)))
     return {
         **rates,
         "share_of_copy": round(rates["rated_per_second"] / copy_rate, 3),
