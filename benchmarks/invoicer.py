@@ -33,6 +33,13 @@ RENDERED = 60
 #: Issued before the clock starts: plans, connections and the tables' first pages are made.
 WARM_UP = 500
 
+#: An endpoint that hears of everything: of each document that it is made, and that it is issued.
+ADD_WEBHOOK = """
+INSERT INTO webhook_endpoint (tenant_id, endpoint_ref, url, secret)
+SELECT tenant_id, gen_random_uuid(), 'https://hooks.example.com/', decode(repeat('5a', 32), 'hex')
+FROM tenant
+"""
+
 FIVE_LINES = Product(
     lines=[
         Line("API calls", TIERED, "12345.678"),
@@ -73,14 +80,21 @@ async def issue(pool: asyncpg.Pool, keys: Sequence[InputKey], batch: int) -> tup
     return time.perf_counter() - started, time.process_time() - cpu
 
 
-async def copy_bare(connection: Connection, batch: int) -> float:
-    """Copy the rows of the documents after the warm-up into bare tables; return the seconds."""
+async def copy_bare(
+    connection: Connection, batch: int, *, skipped: int = 0, documents: int | None = None
+) -> tuple[int, float]:
+    """Copy the rows of documents into bare tables; return how many documents, and the seconds.
+
+    documents: of those issued first, behind so many skipped; None for all others.
+    """
     rows: dict[str, list[tuple[object, ...]]] = {}
     for table in WRITTEN:
         await connection.execute(f"CREATE TABLE bare_{table} (LIKE {table} INCLUDING INDEXES)")
         found = await connection.fetch(
-            f"SELECT t.* FROM {table} t JOIN document d USING (shard_key, document_ref) "
-            f"WHERE d.number > {WARM_UP} ORDER BY d.number"
+            f"SELECT t.* FROM {table} t JOIN (SELECT shard_key, document_ref, issued_at "
+            "FROM document ORDER BY issued_at, document_ref OFFSET $1 LIMIT $2) d "
+            "USING (shard_key, document_ref) ORDER BY d.issued_at, document_ref",
+            *(skipped, documents),
         )
         rows[table] = [tuple(row) for row in found]
     count = len(rows["document"])
@@ -91,7 +105,7 @@ async def copy_bare(connection: Connection, batch: int) -> float:
                 each = len(records) // count
                 part = records[start * each : (start + batch) * each]
                 await connection.copy_records_to_table(f"bare_{table}", records=part)
-    return time.perf_counter() - started
+    return count, time.perf_counter() - started
 
 
 async def render_some(connection: Connection) -> float:
@@ -106,7 +120,14 @@ async def render_some(connection: Connection) -> float:
 
 
 async def measure(server: str, documents: int, batch: int) -> dict[str, object]:
-    """Return what one run came to."""
+    """Return what one run came to, and what one came to whose tenant has a webhook."""
+    async with a_database(server) as dsn, open_pool(dsn, service="benchmark", size_max=2) as pool:
+        async with pool.acquire() as connection:
+            keys = await close(connection, documents + WARM_UP)
+            await connection.execute(ADD_WEBHOOK)
+        told_seconds, _ = await issue(pool, keys, batch)
+        told = await pool.fetchval("SELECT count(*) FROM webhook_delivery")
+        assert told == 2 * len(keys), f"{told} webhooks for {len(keys)} documents"
     async with a_database(server) as dsn, open_pool(dsn, service="benchmark", size_max=2) as pool:
         async with pool.acquire() as connection:
             keys = await close(connection, documents + WARM_UP)
@@ -114,13 +135,14 @@ async def measure(server: str, documents: int, batch: int) -> dict[str, object]:
         async with pool.acquire() as connection:
             numbers = await connection.fetchval("SELECT count(DISTINCT number) FROM document")
             assert numbers == len(keys), f"{numbers} numbers for {len(keys)} documents"
-            bare_seconds = await copy_bare(connection, batch)
+            _, bare_seconds = await copy_bare(connection, batch, skipped=WARM_UP)
             rendered = await render_some(connection)
     return {
         "documents": documents,
         "lines_each": len(FIVE_LINES.lines),
         "batch": batch,
         "issued_per_second": round(documents / issued_seconds),
+        "issued_per_second_with_a_webhook": round(documents / told_seconds),
         "client_cpu_microseconds_each": round(cpu_seconds / documents * 1e6),
         "ceiling_bare_copy_per_second": round(documents / bare_seconds),
         "share_of_ceiling": round(bare_seconds / issued_seconds, 3),

@@ -32,19 +32,21 @@ async def serve(settings: InvoicerSettings, stopping: asyncio.Event) -> None:
     server = read_server(settings)
     issued, rendered = asyncio.Event(), asyncio.Event()
     progress = Progress()
-    async with open_pool(settings.postgres, service="invoicer") as pool:
+    async with open_pool(settings.postgres, service="invoicer", plans="FRESH") as pool:
         intake = Intake(
             pool,
             system_clock,
             batch_size_max=settings.batch_size_max,
             stopping=stopping,
             issued=issued,
+            batches_at_once=settings.batches_at_once,
         )
         checks = {"kafka": progress.check, "postgres": _database_check(pool)}
         async with serve_health(settings.host, settings.port, checks), asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(settings, intake, progress, stopping))
             tasks.create_task(scan(pool, settings, intake, system_clock, stopping))
-            tasks.create_task(OutboxWorker(pool, settings, stopping, issued, rendered).run())
+            if settings.render_threads:
+                tasks.create_task(OutboxWorker(pool, settings, stopping, issued, rendered).run())
             tasks.create_task(RequestWorker(pool, settings, stopping, issued, system_clock).run())
             tasks.create_task(DunningWorker(pool, settings, stopping, system_clock).run())
             tasks.create_task(WebhookWorker(pool, settings, stopping).run())

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from invoicer import metrics, repository
-from invoicer.inputs import DueContract, InputKey, decode_message, input_key
+from invoicer.inputs import DueContract, InputKey, decode_message
 from invoicer.intake import Intake, Stopping
 from invoicer.repository import queries
 from invoicer.settings import InvoicerSettings
@@ -32,6 +32,8 @@ GROUP: Final = "meterline-invoicer"
 RETRY_SECONDS: Final = 2.0
 LEAVE_SECONDS_MAX: Final = 5.0
 """How long it may take to leave the group; whoever doesn't is missed after its session's time."""
+BATCHES_A_POLL: Final = 8
+"""A poll brings the periods of many entities, and each entity's are a transaction of their own."""
 SCAN_WINDOW: Final = timedelta(days=2)
 """How far back a scan looks; the first one of a process looks at everything."""
 
@@ -108,7 +110,8 @@ async def _consume(
 ) -> None:
     while not stopping.is_set():
         polled = await consumer.getmany(
-            timeout_ms=int(settings.poll_seconds * 1_000), max_records=settings.batch_size_max
+            timeout_ms=int(settings.poll_seconds * 1_000),
+            max_records=settings.batch_size_max * BATCHES_A_POLL,
         )
         progress.problem = None
         if not polled:
@@ -160,7 +163,7 @@ async def scan(
     while not stopping.is_set():
         before = clock() - timedelta(seconds=settings.scan_grace_seconds)
         try:
-            await scan_once(pool, intake, since, before, settings.batch_size_max)
+            await scan_once(pool, intake, since, before, settings.batch_size_max * BATCHES_A_POLL)
             await intake.release_stranded(before)
             for contract in await repository.find_due_contracts(pool, before):
                 await intake.take_events(contract)
@@ -178,7 +181,8 @@ async def scan_once(
 ) -> int:
     """Take the cuts of a span that no document took up; return how many there were.
 
-    Ends when none is left: each that was found is then recorded or parked.
+    Ends when none is left: each that was found is then recorded or parked. Each look begins where
+    the one before ended, so that what was billed long ago is passed over once.
     """
     found = 0
     while True:
@@ -190,4 +194,5 @@ async def scan_once(
             return found
         found += len(cuts)
         _log.info("lost_cuts_found", cuts=len(cuts))
-        await intake.take([input_key(*cut) for cut in cuts])
+        await intake.take([key for key, _cut_at in cuts])
+        since = cuts[-1][1]

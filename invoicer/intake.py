@@ -1,8 +1,9 @@
 """How inputs get into documents whatever goes wrong: retried, halved, and at last set aside.
 
-A batch is one transaction an issuer and year. The database being away or busy is waited out. A
-batch that fails by itself is halved until the input at fault stands alone; that one is parked,
-where a person sees it, and the others go on.
+A batch is one transaction an issuer and year; a few are under way at once, of different customers,
+so that one is drawn up here while the database writes another. The database being away or busy is
+waited out. A batch that fails by itself is halved until the input at fault stands alone; that one
+is parked, where a person sees it, and the others go on.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from runtime.clock import Clock
 from runtime.lifecycle import wait_for
 from runtime.logging import get_logger
 from runtime.postgres import TRANSIENT_ERRORS
+from schemas.event_ref import SHARD_KEY_MASK
 
 _log = get_logger()
 _Result = TypeVar("_Result")
@@ -54,6 +56,7 @@ class Intake:
         batch_size_max: int,
         stopping: asyncio.Event,
         issued: asyncio.Event,
+        batches_at_once: int = 1,
     ) -> None:
         """issued: set whenever documents were issued."""
         self._pool = pool
@@ -61,6 +64,7 @@ class Intake:
         self._batch_size_max = batch_size_max
         self._stopping = stopping
         self._issued = issued
+        self._batches_at_once = batches_at_once
 
     async def take(self, keys: Sequence[InputKey]) -> None:
         """Take all inputs; on return each is recorded with its document, or parked.
@@ -136,13 +140,23 @@ class Intake:
         }
         for contract in sorted(upon_usage):  # a period's document bills what these leave
             await self.take_events(contract)
-        by_issuer: dict[Issuer, list[Routed]] = defaultdict(list)
+        lanes: list[list[Routed]] = [[] for _ in range(self._batches_at_once)]
         for found in routed:
             if not found.is_taken:
-                by_issuer[found.issuer].append(found)
-        for issuer, inputs in sorted(by_issuer.items()):
-            for start in range(0, len(inputs), self._batch_size_max):
-                await self._take_halving(issuer, inputs[start : start + self._batch_size_max])
+                lanes[found.key.shard_key * len(lanes) // (SHARD_KEY_MASK + 1)].append(found)
+        ended = await asyncio.gather(*map(self._take_lane, lanes), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+
+    async def _take_lane(self, inputs: Sequence[Routed]) -> None:
+        """Take inputs batch by batch. A customer's are in one lane, so that years follow years."""
+        by_issuer: dict[Issuer, list[Routed]] = defaultdict(list)
+        for found in inputs:
+            by_issuer[found.issuer].append(found)
+        for issuer, own in sorted(by_issuer.items()):
+            for start in range(0, len(own), self._batch_size_max):
+                await self._take_halving(issuer, own[start : start + self._batch_size_max])
 
     async def _route(self, keys: Sequence[InputKey]) -> list[Routed]:
         async with self._pool.acquire() as connection:

@@ -403,7 +403,7 @@ DO UPDATE SET error = excluded.error, parked_at = now();
 
 -- name: find_lost_cuts
 -- Cuts that no document took up, oldest first: their message was lost, or is still on its way.
-SELECT p.contract_product_ref, c.period_ref, c.cut_number
+SELECT p.contract_product_ref, c.period_ref, c.cut_number, c.cut_at
 FROM period_cut c
 JOIN billing_period p ON p.shard_key = c.shard_key AND p.period_ref = c.period_ref
 WHERE c.cut_at >= $1 AND c.cut_at < $2

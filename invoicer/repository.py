@@ -12,7 +12,7 @@ import asyncpg
 
 from invoicer.assembly import Assembly, CutPeriod, DocumentKey, ProductTerms
 from invoicer.crediting import Drawn
-from invoicer.inputs import DueContract, InputKey
+from invoicer.inputs import DueContract, InputKey, input_key
 from invoicer.numbering import ContractStanding, Issue
 from runtime.postgres import Connection, Queries
 from schemas.document import DocumentProduct, DocumentState
@@ -324,6 +324,7 @@ async def find_due_contracts(pool: asyncpg.Pool, before: datetime) -> list[DueCo
 
 async def find_lost_cuts(
     connection: Connection, since: datetime, before: datetime, count: int
-) -> list[tuple[UUID, UUID, int]]:
-    """Return contract product, period and cut number of cuts that no document took up."""
-    return [tuple(r) for r in await connection.fetch(queries.find_lost_cuts, since, before, count)]
+) -> list[tuple[InputKey, datetime]]:
+    """Return cuts that no document took up, as the inputs that they are, each with its instant."""
+    rows = await connection.fetch(queries.find_lost_cuts, since, before, count)
+    return [(input_key(*row[:3]), row[3]) for row in map(tuple, rows)]

@@ -13,17 +13,20 @@ class InvoicerSettings(CommonSettings, frozen=True, kw_only=True, forbid_unknown
     #: Where /livez, /readyz and /metrics are served.
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8_082
-    #: Inputs taken from Kafka at once, and documents issued in one transaction at most.
+    #: Documents issued in one transaction at most; a poll of Kafka brings up to 8 times as many.
     batch_size_max: Annotated[int, Meta(ge=1, le=5_000)] = 500
+    #: Transactions under way at once, of different customers.
+    batches_at_once: Annotated[int, Meta(ge=1, le=8)] = 2
     #: How long a poll waits for the first message.
     poll_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
     #: How often cuts are looked for whose message was lost.
     scan_interval_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     #: How old a cut is before its message counts as lost.
     scan_grace_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
-    #: Documents rendered in one transaction, and threads that render them.
+    #: Documents rendered in one transaction, and threads that render them. With none, this process
+    #: issues and leaves the drawing to others.
     render_batch_max: Annotated[int, Meta(ge=1, le=500)] = 20
-    render_threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    render_threads: Annotated[int, Meta(ge=0, le=64)] = 2
     #: A directory with more fonts (TTF, OTF), such as Chinese or Korean ones.
     fonts_dir: str = ""
     #: How long the outbox rests when nothing is due and nothing was issued here.

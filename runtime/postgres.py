@@ -8,6 +8,7 @@ it, not in production.
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -83,9 +84,18 @@ def _parse(path: Path) -> Iterator[tuple[str, str]]:
 
 @asynccontextmanager
 async def open_pool(
-    dsn: str, *, service: str, size_max: int = 10, size_min: int = 1
+    dsn: str,
+    *,
+    service: str,
+    size_max: int = 10,
+    size_min: int = 1,
+    plans: Literal["KEPT", "FRESH"] = "KEPT",
 ) -> AsyncIterator[asyncpg.Pool]:
-    """Open a pool of READ COMMITTED connections in UTC; close it within a bounded time."""
+    """Open a pool of READ COMMITTED connections in UTC; close it within a bounded time.
+
+    plans: FRESH for statements over sets, which cost far more than their planning: a plan that was
+    kept from when a table was small reads all of it once it is large.
+    """
     pool = await asyncpg.create_pool(
         dsn,
         min_size=size_min,
@@ -96,6 +106,7 @@ async def open_pool(
             "application_name": f"meterline-{service}",
             "timezone": "UTC",
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+            "plan_cache_mode": "force_custom_plan" if plans == "FRESH" else "auto",
         },
     )
     try:

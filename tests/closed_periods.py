@@ -38,7 +38,7 @@ TIERED: Mapping[str, object] = {
 
 
 class Issuer(NamedTuple):
-    """A tenant and its one entity."""
+    """A tenant and one of its entities."""
 
     tenant_id: int
     tenant_ref: UUID
@@ -112,21 +112,34 @@ class Books:
         details: Mapping[str, object] | None = None,
     ) -> Issuer:
         """Add a tenant with one entity."""
-        tenant_id, entity_id, tenant_ref = next(self._ids), next(self._ids), uuid4()
+        tenant_id, tenant_ref = next(self._ids), uuid4()
         self._add("tenant", tenant_id=tenant_id, tenant_ref=tenant_ref, name="Northwind")
+        tenant = Issuer(tenant_id, tenant_ref, 0, currency, timezone)
+        return self.entity(tenant, number_format=number_format, details=details)
+
+    def entity(
+        self,
+        tenant: Issuer,
+        *,
+        name: str = "Northwind",
+        number_format: str = "INV-{year}-{number:03}",
+        details: Mapping[str, object] | None = None,
+    ) -> Issuer:
+        """Add an entity to a tenant, with its currency and zone."""
+        entity_id = next(self._ids)
         self._add(
             "entity",
-            tenant_id=tenant_id,
+            tenant_id=tenant.tenant_id,
             entity_id=entity_id,
             entity_ref=uuid4(),
-            name="Northwind",
+            name=name,
             legal_name="Northwind Metering Ltd",
-            timezone=timezone,
-            currency=currency,
+            timezone=tenant.timezone,
+            currency=tenant.currency,
             document_number_format=number_format,
             details=_json(details or {}),
         )
-        return Issuer(tenant_id, tenant_ref, entity_id, currency, timezone)
+        return tenant._replace(entity_id=entity_id)
 
     def contract(
         self,
@@ -328,7 +341,9 @@ class Books:
                     table, records=[tuple(r.values()) for r in records], columns=columns
                 )
             if "pricing" in rows:
-                await connection.execute("UPDATE pricing SET is_published = true")
+                await connection.execute(
+                    "UPDATE pricing SET is_published = true WHERE NOT is_published"
+                )
 
     def _add(self, table: str, **row: Any) -> None:  # noqa: ANN401 - a row's values are of all types
         self._rows[table].append(row)

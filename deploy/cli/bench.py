@@ -34,6 +34,7 @@ KNOWN = (
     "closing",
     "usage_reads",
     "invoicer",
+    "issuing",
 )
 SECONDS_MAX = 900
 

@@ -38,11 +38,14 @@ def intake(pool: asyncpg.Pool) -> Intake:
     return make_intake(pool)
 
 
-def make_intake(pool: asyncpg.Pool, stopping: asyncio.Event | None = None) -> Intake:
+def make_intake(
+    pool: asyncpg.Pool, stopping: asyncio.Event | None = None, *, batches_at_once: int = 1
+) -> Intake:
     return Intake(
         pool,
         system_clock,
         batch_size_max=500,
         stopping=stopping or asyncio.Event(),
         issued=asyncio.Event(),
+        batches_at_once=batches_at_once,
     )

@@ -107,6 +107,55 @@ async def test_intakes_side_by_side_bill_each_period_once_without_a_gap(
     assert [(row["numbers"], row["total"]) for row in rows] == [([1, 2, 3], 400)] * 12
 
 
+async def test_batches_under_way_at_once_keep_a_contracts_years_in_order(
+    connection: asyncpg.Connection, books: Books, pool: asyncpg.Pool
+) -> None:
+    tenant = books.issuer()
+    issuers = [tenant, books.entity(tenant, name="Southwind", number_format="{number}")]
+    whole = [{"amount": "1500", "over": "CONTRACT"}]
+    year = Product(start=date(2025, 9, 1), commitments=whole)
+    keys = []
+    for issuer in issuers * 20:
+        contract = books.contract(issuer, year)
+        keys += books.close(*contract.products)
+    await books.write(connection)
+
+    intake = make_intake(pool, batches_at_once=4)
+    await intake.take(keys)
+
+    assert await parked(connection) == {}, "a true-up needs the documents of all months before"
+    rows = await connection.fetch(
+        "SELECT array_agg(number_in_contract ORDER BY issue_date) AS numbers, "
+        "sum(total) AS total FROM document GROUP BY contract_ref"
+    )
+    assert [(row["numbers"], row["total"]) for row in rows] == [(list(range(1, 13)), 1500)] * 40
+    series = await connection.fetch(
+        "SELECT array_agg(number ORDER BY number) AS numbers FROM document "
+        "GROUP BY entity_id, series ORDER BY entity_id, series"
+    )
+    assert [row["numbers"] for row in series] == [
+        list(range(1, count + 1)) for count in (20 * 3, 20 * 9, 20 * 12)
+    ]
+
+
+async def test_plans_follow_the_size_that_tables_have_come_to(
+    connection: asyncpg.Connection, database: str
+) -> None:
+    """A statement planned while its table is empty, and again once it is not."""
+    await connection.execute("CREATE TABLE growing (key integer PRIMARY KEY); ANALYZE growing")
+    look = "SELECT * FROM unnest($1::integer[]) AS k JOIN growing ON key = k"
+    async with open_pool(database, service="test", size_max=1, plans="FRESH") as fresh:
+        for _ in range(8):
+            await fresh.fetch(look, [1, 2])
+        await connection.execute("INSERT INTO growing SELECT generate_series(1, 200000)")
+        await fresh.fetch(look, [1, 2])
+        await fresh.execute("SELECT pg_stat_force_next_flush()")
+    read = await connection.fetchval(
+        "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'growing'"
+    )
+    assert read == 0
+
+
 async def test_a_database_that_went_away_is_waited_for(
     connection: asyncpg.Connection, books: Books, database: str
 ) -> None:
