@@ -19,13 +19,21 @@ from schemas.document import DocumentKind, DraftedDocument
 from schemas.drafting import CutLine, ProductInput, draft_document
 from schemas.errors import InvalidInput
 from schemas.money import PRICE_DIGITS, Price, decimal_to_scaled
-from schemas.periods import BillingTerms, CycleUnit, Part, PaymentTime, first_instant, period_at
+from schemas.periods import (
+    BillingTerms,
+    CycleUnit,
+    Part,
+    PaymentTime,
+    first_instant,
+    period_at,
+    periods_of_lineage,
+)
 from schemas.periods import periods as periods_of
 
 _MOMENT: Final = timedelta(microseconds=1)
 
 Spent = Mapping[UUID, Mapping[UUID, int]]
-"""What products have come to, minor: by contract product, then by period."""
+"""What products have come to, minor: by lineage, then by period."""
 
 
 class DocumentKey(msgspec.Struct, frozen=True):
@@ -39,7 +47,10 @@ class DocumentKey(msgspec.Struct, frozen=True):
 
 
 class ProductTerms(msgspec.Struct, frozen=True):
-    """A row of `load_terms`: a contract product and what it is sold under."""
+    """A row of `load_terms`: a contract product and what it is sold under.
+
+    lineage: the terms of all products that carry one another on, its own among them.
+    """
 
     contract_product_ref: UUID
     contract_ref: UUID
@@ -60,8 +71,10 @@ class ProductTerms(msgspec.Struct, frozen=True):
     issue_day: date | None
     payment_time: PaymentTime
     timezone: str
+    lineage_ref: UUID
     since_date: date | None = None
     until_date: date | None = None
+    lineage: tuple[BillingTerms, ...] = ()
 
     @property
     def billing(self) -> BillingTerms:
@@ -77,6 +90,14 @@ class ProductTerms(msgspec.Struct, frozen=True):
             since=self.since_date,
             until=self.until_date,
         )
+
+
+def with_lineages(products: Sequence[ProductTerms]) -> list[ProductTerms]:
+    """Tell each of the products of contracts what it carries on, and what carries it on."""
+    lineages: dict[UUID, tuple[BillingTerms, ...]] = {}
+    for one in products:
+        lineages[one.lineage_ref] = (*lineages.get(one.lineage_ref, ()), one.billing)
+    return [replace(one, lineage=lineages[one.lineage_ref]) for one in products]
 
 
 class CutPeriod(msgspec.Struct, frozen=True):
@@ -178,8 +199,11 @@ def assemble(
         if rates is not None:
             own = _at_rates(own, rates)
         if any(one.over == "CONTRACT" for one in own.commitments):
-            terms, others = by_ref[cut.contract_product_ref], spent[own.contract_product_ref]
-            own = replace(own, spent_before=_spent_before(terms, cut, products, others))
+            terms = by_ref[cut.contract_product_ref]
+            kin = {ref for ref, one in by_ref.items() if one.lineage_ref == terms.lineage_ref}
+            before = [one for one in products if one.contract_product_ref in kin]
+            others = spent[terms.lineage_ref]
+            own = replace(own, spent_before=_spent_before(terms, cut, before, others))
         products.append(own)
     return Assembly(
         key=key,
@@ -228,11 +252,16 @@ def _spent_before(
     end_day = terms.billing.end_day
     if end_day is None or cut.end_date < end_day:
         return None
-    own = [one for one in before if one.contract_product_ref == terms.contract_product_ref]
-    here = {one.period_ref for one in own}
+    through = takewhile(
+        lambda period: period.start_date <= cut.end_date, periods_of_lineage(terms.lineage)
+    )
+    *earlier, last = [period.start_date for period in through]
+    if last > cut.start_date:  # another product goes on in its place
+        return None
+    here = {one.period_ref for one in before}
     totals = [total for ref, total in others.items() if ref not in here | {cut.period_ref}]
-    totals += [product.total for product in draft_document(own, terms.currency).products]
-    if len(totals) != cut.period_index:
+    totals += [product.total for product in draft_document(before, terms.currency).products]
+    if len(totals) != len(earlier):
         detail = "a commitment over the contract needs the documents of all periods before"
         raise InvalidInput("commitment_incomplete", detail)
     return sum(totals)

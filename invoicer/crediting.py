@@ -6,6 +6,7 @@ what its document would draw now less what was drawn for its periods.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from itertools import takewhile
 from typing import NamedTuple
 from uuid import UUID
@@ -16,10 +17,10 @@ from invoicer.assembly import Assembly, CutPeriod, ProductTerms
 from schemas.credits import Grant, Span, draw, read_grants
 from schemas.document import DocumentProduct, DraftedDocument
 from schemas.money import Price, round_percent
-from schemas.periods import periods
+from schemas.periods import Period, periods_of_lineage
 
-Drawn = dict[UUID, dict[tuple[int, int], int]]
-"""What was drawn, minor: by contract product, then by the grant's place and the period's index."""
+Drawn = dict[UUID, dict[tuple[int, date], int]]
+"""What was drawn, minor: by lineage, then by the grant's place and the period's first day."""
 
 
 class Draw(NamedTuple):
@@ -58,11 +59,15 @@ def redraw_credits(
 
     drawn: by all documents of the contract; what changes is changed there.
     """
-    places = {(cut.contract_product_ref, cut.period_index) for cut in cuts}
+    terms = {one.contract_product_ref: one for one in group}
     before: dict[tuple[UUID, int, int], int] = {}
-    for ref, own in drawn.items():
-        for place, at in [key for key in own if (ref, key[1]) in places]:
-            before[ref, at, place] = own.pop((place, at))
+    for cut in cuts:
+        ref, own = (
+            cut.contract_product_ref,
+            drawn.get(terms[cut.contract_product_ref].lineage_ref, {}),
+        )
+        for place, day in [key for key in own if key[1] == cut.start_date]:
+            before[ref, cut.period_index, place] = own.pop((place, day))
     draws = _draws(redrawn, group, cuts, drawn)
     after = {one[:3]: one.amount for one in draws}
     changes = {key: after.get(key, 0) - before.get(key, 0) for key in before.keys() | after.keys()}
@@ -70,25 +75,26 @@ def redraw_credits(
 
 
 def draw_for_event(
-    terms: ProductTerms, digits: int, drawn: Drawn, index: int, unpaid: int
+    terms: ProductTerms, digits: int, drawn: Drawn, period: Period, unpaid: int
 ) -> list[Draw]:
     """Pay what the events of a period have come to and nobody has paid, or give back; minor.
 
     unpaid: below zero, more was drawn than they come to now. drawn: what is drawn is added to it.
     """
-    own = drawn.setdefault(terms.contract_product_ref, {})
+    own, start = drawn.setdefault(terms.lineage_ref, {}), period.start_date
     if unpaid >= 0:
-        amounts = _draw(terms, digits, own, index, unpaid)
+        amounts = _draw(terms, digits, own, start, unpaid)
     else:
         amounts = {}
-        for (place, at), amount in sorted(own.items(), reverse=True):
-            back = min(amount, -unpaid) if at == index else 0
+        for (place, day), amount in sorted(own.items(), reverse=True):
+            back = min(amount, -unpaid) if day == start else 0
             if back > 0:
                 amounts[place] = -back
                 unpaid += back
     for place, amount in amounts.items():
-        own[place, index] = own.get((place, index), 0) + amount
-    return [Draw(terms.contract_product_ref, index, *one) for one in sorted(amounts.items())]
+        own[place, start] = own.get((place, start), 0) + amount
+    ref = terms.contract_product_ref
+    return [Draw(ref, period.index, *one) for one in sorted(amounts.items())]
 
 
 def _draws(
@@ -101,17 +107,16 @@ def _draws(
     terms = {one.contract_product_ref: one for one in group}
     if all(one.credits == "[]" for one in group):
         return []
-    index = {cut.period_ref: cut.period_index for cut in cuts}
+    periods = {cut.period_ref: cut for cut in cuts}
     left = draft.total
     found: list[Draw] = []
     for product, due in zip(draft.products, dues(draft.products), strict=True):
-        own = drawn.setdefault(product.contract_product_ref, {})
-        at = index[product.period_ref]
-        own_terms = terms[product.contract_product_ref]
-        paid = _draw(own_terms, draft.currency_digits, own, at, min(due, left))
+        own_terms, period = terms[product.contract_product_ref], periods[product.period_ref]
+        own, start = drawn.setdefault(own_terms.lineage_ref, {}), period.start_date
+        paid = _draw(own_terms, draft.currency_digits, own, start, min(due, left))
         for place, amount in paid.items():
-            own[place, at] = amount
-            found.append(Draw(product.contract_product_ref, at, place, amount))
+            own[place, start] = amount
+            found.append(Draw(product.contract_product_ref, period.period_index, place, amount))
             left -= amount
     return found
 
@@ -119,19 +124,17 @@ def _draws(
 def _draw(
     terms: ProductTerms,
     digits: int,
-    drawn: Mapping[tuple[int, int], int],
-    index: int,
+    drawn: Mapping[tuple[int, date], int],
+    start: date,
     due: int,
 ) -> dict[int, int]:
     grants: Sequence[Grant] = read_grants(terms.credits, digits, terms.billing_start_date)
     if not grants or due <= 0:
         return {}
-    last = max([index, *(at for _, at in drawn)])
-    spans = [
-        Span(period.index, period.start_date, period.end_date)
-        for period in takewhile(lambda period: period.index <= last, periods(terms.billing))
-    ]
-    return draw(grants, spans, drawn, index, due)
+    last = max([start, *(day for _, day in drawn)])
+    by_then = takewhile(lambda one: one.start_date <= last, periods_of_lineage(terms.lineage))
+    spans = [Span(period.start_date, period.end_date) for period in by_then]
+    return draw(grants, spans, drawn, start, due)
 
 
 def dues(products: Sequence[DocumentProduct]) -> list[int]:

@@ -15,7 +15,7 @@ import asyncpg
 from msgspec.structs import replace
 
 from invoicer import repository
-from invoicer.assembly import Assembly, DocumentKey, ProductTerms
+from invoicer.assembly import Assembly, DocumentKey, ProductTerms, with_lineages
 from invoicer.crediting import Draw, Drawn, draw_for_event, dues
 from invoicer.draft_rows import write_drafts, write_draws
 from invoicer.event_changes import (
@@ -140,8 +140,7 @@ async def _load(
     shard_key, contract_ref = place
     terms = await connection.fetch(queries.load_terms, [shard_key], [contract_ref])
     groups: dict[int, list[ProductTerms]] = {}
-    for row in terms:
-        one = ProductTerms(**row)
+    for one in with_lineages([ProductTerms(**row) for row in terms]):
         if one.net_terms == UPON_USAGE:
             groups.setdefault(one.document_group, []).append(one)
     products = [one for group in groups.values() for one in group]
@@ -294,7 +293,7 @@ async def _paid(
     draws: list[Draw] = []
     for one, due in zip(affected, dues(draft.products), strict=True):
         unpaid = billing.unpaid[one.root] + due
-        own = draw_for_event(one.terms, digits, billing.drawn, one.period.index, unpaid)
+        own = draw_for_event(one.terms, digits, billing.drawn, one.period, unpaid)
         drawn = sum(draw.amount for draw in own)
         billing.unpaid[one.root] = unpaid - drawn
         paid[one.root] += drawn

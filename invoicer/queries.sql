@@ -66,7 +66,7 @@ SELECT cp.contract_product_ref, cp.contract_ref, cp.position, cp.document_group,
     p.name AS product_name, cp.currency, cp.net_terms, cp.tax, cp.discount,
     coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments, cp.credits,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
-    cp.payment_time, cp.timezone, cp.since_date, cp.until_date
+    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, cp.lineage_ref
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
 JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
 JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
@@ -148,30 +148,42 @@ ON CONFLICT (shard_key, document_ref) DO UPDATE SET
        excluded.credits_amount, excluded.total, excluded.parties);
 
 -- name: load_spent
--- What products have come to so far, period by period, with what was issued as differences.
-SELECT p.contract_product_ref, p.period_ref, sum(p.total) AS total
-FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
-JOIN document_product p ON p.shard_key = k.shard_key
-    AND p.contract_product_ref = k.contract_product_ref
+-- What lineages of products have come to so far, period by period, with what was issued as
+-- differences.
+SELECT k.lineage_ref, p.period_ref, sum(p.total) AS total
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS k (shard_key, contract_ref, lineage_ref)
+JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
+    AND cp.lineage_ref = k.lineage_ref
+JOIN document_product p ON p.shard_key = cp.shard_key
+    AND p.contract_product_ref = cp.contract_product_ref
 JOIN document d ON d.shard_key = p.shard_key AND d.document_ref = p.document_ref
 WHERE p.root_document_ref IS NULL OR d.number IS NOT NULL
-GROUP BY p.contract_product_ref, p.period_ref
+GROUP BY k.lineage_ref, p.period_ref
 HAVING bool_or(p.root_document_ref IS NULL);
 
 -- name: load_draws
--- What was drawn from the credits of products, less what was given back.
-SELECT w.contract_product_ref, w.period_index, w.place, sum(w.amount) AS amount
-FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
-JOIN credit_draw w ON w.shard_key = k.shard_key AND w.contract_product_ref = k.contract_product_ref
-GROUP BY w.contract_product_ref, w.period_index, w.place
+-- What was drawn from the credits of lineages of products, less what was given back.
+SELECT k.lineage_ref, b.start_date, w.place, sum(w.amount) AS amount
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS k (shard_key, contract_ref, lineage_ref)
+JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
+    AND cp.lineage_ref = k.lineage_ref
+JOIN credit_draw w ON w.shard_key = cp.shard_key
+    AND w.contract_product_ref = cp.contract_product_ref
+JOIN billing_period b ON b.shard_key = w.shard_key
+    AND b.contract_product_ref = w.contract_product_ref AND b.period_index = w.period_index
+GROUP BY k.lineage_ref, b.start_date, w.place
 HAVING sum(w.amount) <> 0;
 
 -- name: find_looking_back
--- The issued documents that a commitment over the contract is on.
+-- The issued documents that a commitment over the contract is on, which these products add to.
 SELECT DISTINCT d.shard_key, d.document_ref, d.contract_ref, d.document_group, d.issue_date
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_product_ref)
-JOIN document_product p ON p.shard_key = k.shard_key
-    AND p.contract_product_ref = k.contract_product_ref
+JOIN contract_product one ON one.shard_key = k.shard_key
+    AND one.contract_product_ref = k.contract_product_ref
+JOIN contract_product kin ON kin.shard_key = one.shard_key
+    AND kin.contract_ref = one.contract_ref AND kin.lineage_ref = one.lineage_ref
+JOIN document_product p ON p.shard_key = kin.shard_key
+    AND p.contract_product_ref = kin.contract_product_ref
 JOIN document d ON d.shard_key = p.shard_key AND d.document_ref = p.document_ref
 WHERE p.root_document_ref IS NULL AND d.number IS NOT NULL
   AND p.true_ups @> '[{"over": "CONTRACT"}]';

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from invoicer.assembly import Assembly, CutPeriod, DocumentKey, ProductTerms
+from invoicer.assembly import Assembly, CutPeriod, DocumentKey, ProductTerms, with_lineages
 from invoicer.crediting import Drawn
 from invoicer.inputs import DueContract, InputKey, input_key
 from invoicer.numbering import ContractStanding, Issue
@@ -64,20 +64,25 @@ class Running(NamedTuple):
     """What documents of a contract look back at, and change for those drawn up behind them.
 
     spent: what products with commitments have come to, as `assembly.Spent`. drawn: from credits.
+    lineages: of the products.
     """
 
     spent: dict[UUID, dict[UUID, int]]
     drawn: Drawn
+    lineages: Mapping[UUID, UUID]
 
     def set_spent(self, product: DocumentProduct) -> None:
         """Note what a product comes to in a period."""
-        if product.contract_product_ref in self.spent:
-            self.spent[product.contract_product_ref][product.period_ref] = product.total
+        if (own := self._spent(product)) is not None:
+            own[product.period_ref] = product.total
 
     def add_spent(self, difference: DocumentProduct) -> None:
         """Note by how much a product has come to something else."""
-        if (own := self.spent.get(difference.contract_product_ref)) is not None:
+        if (own := self._spent(difference)) is not None:
             own[difference.period_ref] = own.get(difference.period_ref, 0) + difference.total
+
+    def _spent(self, product: DocumentProduct) -> dict[UUID, int] | None:
+        return self.spent.get(self.lineages[product.contract_product_ref])
 
 
 def read_key(row: asyncpg.Record) -> DocumentKey:
@@ -164,8 +169,7 @@ async def load_terms(
     """Return the products of the documents' contracts, by contract and group, by position."""
     rows = await connection.fetch(queries.load_terms, *contract_columns(documents))
     groups: dict[tuple[UUID, int], list[ProductTerms]] = defaultdict(list)
-    for row in rows:
-        terms = ProductTerms(**row)
+    for terms in with_lineages([ProductTerms(**row) for row in rows]):
         groups[terms.contract_ref, terms.document_group].append(terms)
     return groups
 
@@ -229,13 +233,20 @@ async def load_running(
     """Return what the documents' products have spent and drawn so far."""
     places = {(key.shard_key, key.contract_ref, key.document_group) for key in documents}
     products = [(place[0], terms) for place in sorted(places) for terms in groups[place[1:]]]
-    return Running(await load_spent(connection, products), await load_draws(connection, products))
+    return Running(
+        await load_spent(connection, products),
+        await load_draws(connection, products),
+        {terms.contract_product_ref: terms.lineage_ref for _, terms in products},
+    )
 
 
 async def find_looking_back(
     connection: Connection, products: Sequence[tuple[int, UUID]]
 ) -> list[DocumentKey]:
-    """Return the issued documents with a commitment over the contract of these products."""
+    """Return the issued documents with a commitment over the contract that these products add to.
+
+    products: the shard key and ref of each.
+    """
     if not products:
         return []
     rows = await connection.fetch(queries.find_looking_back, *columns(products, 2))
@@ -245,34 +256,36 @@ async def find_looking_back(
 async def load_spent(
     connection: Connection, products: Sequence[tuple[int, ProductTerms]]
 ) -> dict[UUID, dict[UUID, int]]:
-    """Return what products with commitments have come to, minor, by product and period.
+    """Return what products with commitments have come to, minor, by lineage and period.
 
     products: each with its shard key.
     """
-    found: dict[UUID, dict[UUID, int]] = {
-        terms.contract_product_ref: {} for _, terms in products if terms.commitments != "[]"
-    }
+    committed = [(key, terms) for key, terms in products if terms.commitments != "[]"]
+    found: dict[UUID, dict[UUID, int]] = {terms.lineage_ref: {} for _, terms in committed}
     if found:
-        digits = {t.contract_product_ref: currency_digits(t.currency) for _, t in products}
-        keys = [(key, t.contract_product_ref) for key, t in products]
-        for row in await connection.fetch(queries.load_spent, *columns(keys, 2)):
-            ref = row["contract_product_ref"]
-            if ref in found:
-                found[ref][row["period_ref"]] = decimal_to_scaled(row["total"], digits[ref])
+        digits = {terms.lineage_ref: currency_digits(terms.currency) for _, terms in committed}
+        for row in await connection.fetch(queries.load_spent, *lineage_columns(committed)):
+            ref = row["lineage_ref"]
+            found[ref][row["period_ref"]] = decimal_to_scaled(row["total"], digits[ref])
     return found
+
+
+def lineage_columns(products: Iterable[tuple[int, ProductTerms]]) -> list[list[Any]]:
+    """Return shard keys, contracts and lineages of products as columns, each lineage once."""
+    return columns(sorted({(key, t.contract_ref, t.lineage_ref) for key, t in products}), 3)
 
 
 async def load_draws(connection: Connection, products: Sequence[tuple[int, ProductTerms]]) -> Drawn:
     """Return what was drawn from the credits of products. products: each with its shard key."""
-    keys = [(key, t.contract_product_ref) for key, t in products if t.credits != "[]"]
-    if not keys:
+    granted = [(key, terms) for key, terms in products if terms.credits != "[]"]
+    if not granted:
         return {}
-    digits = {t.contract_product_ref: currency_digits(t.currency) for _, t in products}
+    digits = {terms.lineage_ref: currency_digits(terms.currency) for _, terms in granted}
     found: Drawn = {}
-    for row in await connection.fetch(queries.load_draws, *columns(keys, 2)):
-        ref = row["contract_product_ref"]
+    for row in await connection.fetch(queries.load_draws, *lineage_columns(granted)):
+        ref = row["lineage_ref"]
         amount = decimal_to_scaled(row["amount"], digits[ref])
-        found.setdefault(ref, {})[row["place"], row["period_index"]] = amount
+        found.setdefault(ref, {})[row["place"], row["start_date"]] = amount
     return found
 
 

@@ -57,12 +57,24 @@ JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.prici
 JOIN meter m ON m.tenant_id = i.tenant_id AND m.meter_id = i.meter_id
 ORDER BY b.period_ref, l.position;
 
+-- name: lineage
+-- The products that one carries on and that carry it on, with itself, as far as they price.
+SELECT p.contract_product_ref, p.currency, p.tax, p.discount,
+       coalesce(p.minimum_fee, i.minimum_fee) AS minimum_fee, p.billing_start_date,
+       p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day, p.payment_time, p.timezone,
+       p.since_date, p.until_date, '' AS product_name
+FROM contract_product one
+JOIN contract_product p ON p.shard_key = one.shard_key AND p.contract_ref = one.contract_ref
+    AND p.lineage_ref = one.lineage_ref AND NOT p.is_pending
+JOIN pricing i ON i.tenant_id = p.tenant_id AND i.pricing_id = p.pricing_id
+WHERE one.shard_key = $1 AND one.contract_product_ref = $2;
+
 -- name: standing_lines
 SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, i.line_item_ref, i.item,
        i.price::text AS price
 FROM contract_line l
 JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
-WHERE l.shard_key = $1 AND l.contract_product_ref = $2
+WHERE l.shard_key = $1 AND l.contract_product_ref = ANY ($2::uuid[])
 ORDER BY l.position;
 
 -- name: unbilled_charges
@@ -71,7 +83,7 @@ SELECT h.contract_line_ref, b.start_at, h.charge_ref, h.cell, h.quantity, h.even
        h.exact_quantity, trim_scale(h.amount) AS amount
 FROM billing_period b
 JOIN charge h ON h.shard_key = b.shard_key AND h.period_ref = b.period_ref
-WHERE b.shard_key = $1 AND b.contract_product_ref = $2
+WHERE b.shard_key = $1 AND b.contract_product_ref = ANY ($2::uuid[])
   AND (b.start_at = $3 OR NOT EXISTS (
     SELECT FROM document_input d
     WHERE d.shard_key = b.shard_key AND d.contract_product_ref = b.contract_product_ref
@@ -82,12 +94,15 @@ WHERE b.shard_key = $1 AND b.contract_product_ref = $2
 SELECT b.start_at, sum(d.total) AS total
 FROM document_product d
 JOIN billing_period b ON b.shard_key = d.shard_key AND b.period_ref = d.period_ref
-WHERE d.shard_key = $1 AND d.contract_product_ref = $2
+WHERE d.shard_key = $1 AND d.contract_product_ref = ANY ($2::uuid[])
 GROUP BY 1;
 
 -- name: credit_draws
-SELECT place, period_index, amount FROM credit_draw
-WHERE shard_key = $1 AND contract_product_ref = $2;
+SELECT w.place, b.start_date, w.amount
+FROM credit_draw w
+JOIN billing_period b ON b.shard_key = w.shard_key
+    AND b.contract_product_ref = w.contract_product_ref AND b.period_index = w.period_index
+WHERE w.shard_key = $1 AND w.contract_product_ref = ANY ($2::uuid[]);
 
 -- name: add_firing
 INSERT INTO alert_firing (shard_key, alert_ref, version, period_ref, tenant_id, contract_ref,

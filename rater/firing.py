@@ -32,7 +32,7 @@ from schemas.alerts import (
 )
 from schemas.money import currency_digits, decimal_to_scaled
 from schemas.price import from_json
-from schemas.standing import Standing, running_period, stand
+from schemas.standing import Standing, running_period, stand, sum_draws
 from schemas.topics import BILLING_ALERTS
 
 CUSTOMERS_MAX: Final = 100
@@ -142,7 +142,10 @@ def _reached_product(alerts: Iterable[Alert], period: Row, standing: Standing) -
 
 async def _stand(connection: Connection, terms: Row) -> Standing:
     """Work out how a contract product stands in a period."""
-    place = (terms["shard_key"], terms["contract_product_ref"])
+    lineage = await connection.fetch(
+        queries.lineage, terms["shard_key"], terms["contract_product_ref"]
+    )
+    place = (terms["shard_key"], [row["contract_product_ref"] for row in lineage])
     digits = currency_digits(terms["currency"])
     totals: dict[tuple[UUID, datetime], list[Row]] = {}
     for row in await connection.fetch(queries.unbilled_charges, *place, terms["start_at"]):
@@ -157,10 +160,8 @@ async def _stand(connection: Connection, terms: Row) -> Standing:
         await connection.fetch(queries.standing_lines, *place),
         totals,
         {row["start_at"]: decimal_to_scaled(row["total"], digits) for row in billed},
-        {
-            (row["place"], row["period_index"]): decimal_to_scaled(row["amount"], digits)
-            for row in draws
-        },
+        sum_draws(draws, digits),
+        lineage,
     )
 
 

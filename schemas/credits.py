@@ -5,13 +5,16 @@ granted anew with every period; what is left of it then expires, but for as much
 Everything follows from the grants, the periods in their order, and what was drawn for each of them:
 
     granted = drawn + expired + left
+
+Where a contract is edited, the rows of a product's lineage have their grants in common, each at its
+place, and their periods follow one another.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -53,9 +56,8 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A billing period: its index, and its days, the end exclusive."""
+    """The days of a billing period, the end exclusive."""
 
-    index: int
     start_date: date
     end_date: date
 
@@ -69,8 +71,8 @@ class Balance(msgspec.Struct):
     left: int = 0
 
 
-Draws = Mapping[tuple[int, int], int]
-"""What was drawn, by the grant's place and the period's index."""
+Draws = Mapping[tuple[int, date], int]
+"""What was drawn, by the grant's place and the period's first day."""
 
 
 def walk(grant: Grant, periods: Iterable[Span], draws: Draws) -> list[Balance]:
@@ -79,7 +81,7 @@ def walk(grant: Grant, periods: Iterable[Span], draws: Draws) -> list[Balance]:
     found = []
     for period in periods:
         _enter(grant, period, balance)
-        drawn = draws.get((grant.place, period.index), 0)
+        drawn = draws.get((grant.place, period.start_date), 0)
         balance.drawn += drawn
         balance.left -= drawn
         found.append(msgspec.structs.replace(balance))
@@ -100,22 +102,23 @@ def _enter(grant: Grant, period: Span, balance: Balance) -> None:
 
 
 def draw(
-    grants: Sequence[Grant], periods: Sequence[Span], draws: Draws, index: int, due: int
+    grants: Sequence[Grant], periods: Sequence[Span], draws: Draws, start: date, due: int
 ) -> dict[int, int]:
     """Return what pays for a period, by the places of grants: as much of what is due as there is.
 
-    periods: from the first one to the last that was drawn for, at least up to this one. What later
-    periods have drawn stays theirs, should this one come after them.
+    start: the period's first day. periods: from the first one to the last that was drawn for, at
+    least up to this one. What later periods have drawn stays theirs, should this one come after
+    them.
     """
     drawn: dict[int, int] = {}
     for grant in sorted(grants, key=lambda grant: grant.order):
         if due <= 0:
             break
-        period = next(period for period in periods if period.index == index)
+        period = next(period for period in periods if period.start_date == start)
         if not grant.pays_for(period):
             continue
         balances = zip(periods, walk(grant, periods, draws), strict=True)
-        amount = min(due, _free([one for other, one in balances if other.index >= index]))
+        amount = min(due, _free([one for other, one in balances if other.start_date >= start]))
         if amount > 0:
             drawn[grant.place] = amount
             due -= amount
@@ -166,3 +169,26 @@ def read_grants(text: str, digits: int, start: date) -> tuple[Grant, ...]:
         )
         for place, stored in enumerate(_decode(text))
     )
+
+
+def carried_on(stands: str, start: date, wanted: str, since: date) -> tuple[str, bool]:
+    """Return the credits of a product that carries another one on, as they are to be stored.
+
+    stands: those of the other one, stored, with its first day. wanted: what the product is to have
+    from a day on: the same at their places, since what was granted stays granted, and more behind
+    them, from that day on unless they say otherwise. The second says whether they are so.
+    """
+    before = [{"starts": start.isoformat(), **one} for one in _decode_any(stands)]
+    after = _decode_any(wanted)
+    first_days = [one["starts"] for one in before] + [since.isoformat()] * len(after)
+    full = [{"starts": day, **one} for one, day in zip(after, first_days, strict=False)]
+    is_kept = [_settled(one) for one in full[: len(before)]] == [_settled(one) for one in before]
+    return msgspec.json.encode(full).decode(), is_kept
+
+
+def _settled(stored: dict[str, Any]) -> _Stored:
+    """Read one credit, so that numbers that are written otherwise are the same."""
+    return msgspec.convert(stored, _Stored, strict=False)
+
+
+_decode_any: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode

@@ -8,7 +8,7 @@ after, since every bound is counted from the anchor and none from its neighbour.
 """
 
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import takewhile
@@ -183,6 +183,15 @@ def periods(terms: BillingTerms) -> Iterator[Period]:
     while (period := _period(terms, number)) is not None:
         yield period
         number += 1
+
+
+def periods_of_lineage(lineage: Iterable[BillingTerms]) -> Iterator[Period]:
+    """Yield the periods of terms that take each other's place, in order.
+
+    No two count on the same day; an index counts within its own terms.
+    """
+    for terms in sorted(lineage, key=lambda terms: terms.first_day):
+        yield from periods(terms)
 
 
 def periods_ending_by(terms: BillingTerms, day: date) -> Iterator[Period]:

@@ -3,8 +3,8 @@
 It is drafted from the charges so far as its document will be, so both say the same. Pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from fractions import Fraction
 from itertools import takewhile
 from typing import Any, Final
@@ -26,7 +26,7 @@ from schemas.money import (
     currency_digits,
     decimal_to_scaled,
 )
-from schemas.periods import BillingTerms, Period, Row, period_at, periods
+from schemas.periods import BillingTerms, Period, Row, period_at, periods, periods_of_lineage
 from schemas.price import from_json
 
 Totals = Mapping[tuple[UUID, datetime], Sequence[Any]]
@@ -118,7 +118,7 @@ def running_period(terms: Row, now: datetime) -> Period | None:
 
 def unbilled_periods(terms: Row, last: Period, billed: Mapping[datetime, int]) -> Iterator[Period]:
     """Return the periods up to one that have no document. billed: totals by starts of periods."""
-    by_then = takewhile(lambda one: one.index <= last.index, periods(BillingTerms.of_row(terms)))
+    by_then = takewhile(lambda one: one.start <= last.start, periods(BillingTerms.of_row(terms)))
     return (one for one in by_then if one.start not in billed)
 
 
@@ -129,30 +129,34 @@ def stand(
     totals: Totals,
     billed: Mapping[datetime, int],
     draws: Draws,
+    lineage: Sequence[Row] = (),
 ) -> Standing:
     """Work out how a product stands in a period.
 
     totals: of all periods that have no document up to this one. billed: of the others, the totals
-    of their documents, minor, by the starts of periods.
+    of their documents, minor, by the starts of periods. draws: by all of them. lineage: the rows of
+    what the product carries on and of what carries it on, its own among them; none: it is alone.
     """
     digits = currency_digits(terms["currency"])
     spent = sum(total for start, total in billed.items() if start < last.start)
     unbilled = 0
-    for period in unbilled_periods(terms, last, billed):
-        if period.index < last.index:
-            draft = draft_document(
-                [product_so_far(terms, period, lines, totals)], terms["currency"]
-            )
-            spent += draft.products[0].total
-            unbilled += draft.total
+    for row in lineage or [terms]:
+        for period in unbilled_periods(row, last, billed):
+            if period.start < last.start:
+                draft = draft_document(
+                    [product_so_far(row, period, lines, totals)], row["currency"]
+                )
+                spent += draft.products[0].total
+                unbilled += draft.total
     draft = draft_document([product_so_far(terms, last, lines, totals)], terms["currency"])
     if last.start not in billed:
         unbilled += draft.total
     drafted = draft.products[0]
     committed = read_commitments(terms["commitments"])
     grants = read_grants(terms["credits"], digits, terms["billing_start_date"])
-    by_then = takewhile(lambda one: one.index <= last.index, periods(BillingTerms.of_row(terms)))
-    spans = [Span(one.index, one.start_date, one.end_date) for one in by_then] if grants else []
+    all_terms = [BillingTerms.of_row(row) for row in lineage or [terms]]
+    by_then = takewhile(lambda one: one.start <= last.start, periods_of_lineage(all_terms))
+    spans = [Span(one.start_date, one.end_date) for one in by_then] if grants else []
     return Standing(
         period=last,
         drafted=drafted,
@@ -160,3 +164,15 @@ def stand(
         credits=tuple((grant, [Balance(), *walk(grant, spans, draws)][-1]) for grant in grants),
         unbilled=unbilled,
     )
+
+
+def sum_draws(rows: Iterable[Row], digits: int) -> Draws:
+    """Add up what was drawn, and below zero what was given back, by credit and period.
+
+    rows: with place, start_date and amount.
+    """
+    draws: dict[tuple[int, date], int] = {}
+    for row in rows:
+        key = (row["place"], row["start_date"])
+        draws[key] = draws.get(key, 0) + decimal_to_scaled(row["amount"], digits)
+    return draws

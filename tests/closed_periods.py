@@ -57,7 +57,10 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A contract product as a test wants it."""
+    """A contract product as a test wants it.
+
+    carries_on: the place of the first product of its contract that it goes on with.
+    """
 
     lines: Sequence[Line] = (Line("API calls", PER_UNIT, "100"),)
     name: str = "API"
@@ -74,6 +77,9 @@ class Product:
     commitments: Sequence[Mapping[str, str]] = ()
     credits: Sequence[Mapping[str, object]] = ()
     details: Mapping[str, object] = field(default_factory=dict)
+    since: date | None = None
+    until: date | None = None
+    carries_on: int | None = None
 
 
 class SoldProduct(NamedTuple):
@@ -209,6 +215,9 @@ class Books:
             details=_json(product.details),
             commitments=_json(product.commitments),
             credits=_json(product.credits),
+            since_date=product.since,
+            until_date=product.until,
+            carries_on_ref=_carried(contract_ref, product.carries_on),
         )
         lines = [
             self._line(tenant_id, pricing_id, ref, n, line) for n, line in enumerate(product.lines)
@@ -219,6 +228,8 @@ class Books:
             unit=product.unit,
             issue_day=product.issue_day,
             timezone=issuer.timezone,
+            since=product.since,
+            until=product.until,
         )
         return SoldProduct(issuer, ref, terms, lines)
 
@@ -360,6 +371,10 @@ def messages(keys: Sequence[InputKey], customer_ref: UUID) -> Iterator[tuple[byt
             "cut_number": key.cut_number,
         }
         yield str(customer_ref).encode(), msgspec.json.encode(value)
+
+
+def _carried(contract_ref: UUID, place: int | None) -> UUID | None:
+    return None if place is None else _ref("contract_product", contract_ref, place)
 
 
 def _ref(kind: Any, parent: UUID, number: int) -> UUID:  # noqa: ANN401 - one of RefKind's words

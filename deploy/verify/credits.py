@@ -1,11 +1,12 @@
 """Prepaid credits: what documents were paid with was granted, in time, and never spent twice."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import date
 from fractions import Fraction
 from itertools import groupby
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -22,44 +23,77 @@ queries = Queries.beside(__file__, "credits.sql")
 async def check_credits(scope: Scope, finding: Finding) -> None:
     """Add every document's draws up, and walk through every credit that was drawn on."""
     finding.counted = await scope.count(queries.draws_counted, scope.tenant_id)
-    for statement in (queries.draws_broken, queries.parts_broken, queries.overpaid):
+    for statement in (
+        *(queries.draws_broken, queries.parts_broken, queries.overpaid, queries.taken_back),
+    ):
         async for row in scope.rows(statement, scope.tenant_id):
             finding.broken(row["witness"])
-    rows = await scope.connection.fetch(queries.draws, scope.tenant_id)
-    for _, group in groupby(rows, key=lambda row: (row["contract_product_ref"], row["place"])):
-        _walk(finding, list(group))
+    draws = await scope.connection.fetch(queries.draws, scope.tenant_id)
+    refs = sorted({row["lineage_ref"] for row in draws})
+    lineages: dict[UUID, list[asyncpg.Record]] = {ref: [] for ref in refs}
+    for row in await scope.connection.fetch(queries.lineages, refs):
+        lineages[row["lineage_ref"]].append(row)
+    for (ref, _), group in groupby(draws, key=lambda row: (row["lineage_ref"], row["place"])):
+        _walk(finding, list(group), lineages[ref])
 
 
-def _walk(finding: Finding, draws: Sequence[asyncpg.Record]) -> None:
-    """Follow one credit from period to period."""
-    head = draws[0]
-    name = f"credit {head['place']} of contract product {head['contract_product_ref']}"
-    terms = json.loads(head["credits"])
-    if head["place"] >= len(terms):
-        finding.broken(f"{name} was never granted")
-        return
-    grant, digits = terms[head["place"]], currency_digits(head["currency"])
-    amount = rounded(Fraction(grant["amount"]), digits)
-    renews = grant.get("every") == "PERIOD"
-    kept = rounded(Fraction(grant.get("roll_over", 0)), digits) if renews else None
-    drawn = {row["period_index"]: Fraction(row["amount"]) for row in draws}
-    if min(drawn.values()) < 0:
+def _walk(
+    finding: Finding, draws: Sequence[asyncpg.Record], lineage: Sequence[asyncpg.Record]
+) -> None:
+    """Follow one credit from period to period, over all products that have it in common."""
+    place = draws[0]["place"]
+    name = f"credit {place} of contract product {draws[0]['contract_product_ref']}"
+    drawn = {(row["contract_product_ref"], row["period_index"]): row for row in draws}
+    if min(row["amount"] for row in draws) < 0:
         finding.broken(f"{name} was given back more than was drawn of it")
-    left, is_granted = Fraction(0), False
-    for period in periods(billing_terms(head)):
-        if period.index > max(drawn):
-            break
-        left = left if kept is None else min(left, kept)
-        if not _pays(grant, head["billing_start_date"], period):
-            left = Fraction(0)
-        elif renews or not is_granted:
-            left, is_granted = left + amount, True
-        left -= drawn.get(period.index, Fraction(0))
+    left, is_granted, found = Fraction(0), False, 0
+    for terms, period in _periods(lineage, len(drawn), drawn.keys()):
+        grants = json.loads(terms["credits"])
+        draw = drawn.get((terms["contract_product_ref"], period.index))
+        if place < len(grants):
+            left, is_granted = _enter(grants[place], terms, period, left, is_granted)
+        elif draw is not None:
+            finding.broken(f"{name} was never granted")
+            return
+        left -= Fraction(0 if draw is None else draw["amount"])
         if left < 0:
             finding.broken(
                 f"{name} is overdrawn by {exact(-left)} in the period of {period.start_date}"
             )
             return
+        found += draw is not None
+    if found < len(drawn):
+        finding.broken(f"{name} has paid for a period that there is not")
+
+
+def _enter(
+    grant: dict[str, Any], terms: asyncpg.Record, period: Period, left: Fraction, is_granted: bool
+) -> tuple[Fraction, bool]:
+    """Return what is left of a credit at the beginning of a period, and whether it was granted."""
+    digits = currency_digits(terms["currency"])
+    renews = grant.get("every") == "PERIOD"
+    if renews:
+        left = min(left, rounded(Fraction(grant.get("roll_over", 0)), digits))
+    if not _pays(grant, terms["billing_start_date"], period):
+        return Fraction(0), is_granted
+    if renews or not is_granted:
+        return left + rounded(Fraction(grant["amount"]), digits), True
+    return left, is_granted
+
+
+def _periods(
+    lineage: Sequence[asyncpg.Record], count: int, drawn: Container[tuple[UUID, int]]
+) -> Iterator[tuple[asyncpg.Record, Period]]:
+    """Yield the periods of a lineage in order, up to the last that was drawn for.
+
+    count: for how many that was.
+    """
+    for terms in sorted(lineage, key=lambda one: billing_terms(one).first_day):
+        for period in periods(billing_terms(terms)):
+            yield terms, period
+            count -= (terms["contract_product_ref"], period.index) in drawn
+            if not count:
+                return
 
 
 def _pays(grant: dict[str, Any], start: date, period: Period) -> bool:

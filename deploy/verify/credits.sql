@@ -60,14 +60,34 @@ WHERE ($1::integer IS NULL OR document.tenant_id = $1)
   AND document.kind = 'PERIOD' AND document.number IS NOT NULL AND paid > greatest(due, 0);
 
 -- name: draws
--- What was drawn less what was given back, a credit and period.
-SELECT draw.contract_product_ref, draw.place, draw.period_index, draw.amount, product.credits,
-       product.currency, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
-       payment_time, timezone, since_date, until_date
+-- What was drawn less what was given back, a credit and period, with the product that it was for.
+SELECT draw.shard_key, product.contract_ref, product.lineage_ref, draw.contract_product_ref,
+       draw.place, draw.period_index, draw.amount
 FROM (
     SELECT shard_key, contract_product_ref, place, period_index, sum(amount) AS amount
     FROM credit_draw WHERE $1::integer IS NULL OR tenant_id = $1
     GROUP BY 1, 2, 3, 4
 ) AS draw
 JOIN contract_product product USING (shard_key, contract_product_ref)
-ORDER BY draw.shard_key, draw.contract_product_ref, draw.place, draw.period_index;
+ORDER BY product.lineage_ref, draw.place;
+
+-- name: lineages
+-- The products that draw on credits, with those that they carry on and that carry them on.
+SELECT lineage_ref, contract_product_ref, credits, currency, billing_start_date, billing_end_date,
+       cycle_unit, cycle_length, issue_day, payment_time, timezone, since_date, until_date
+FROM contract_product
+WHERE lineage_ref = ANY ($1::uuid[]) AND NOT is_pending
+ORDER BY lineage_ref, version;
+
+-- name: taken_back
+-- What carries a product on has its credits, each at its place.
+SELECT format('contract product %s has other credits than %s, which it carries on',
+              later.contract_product_ref, former.contract_product_ref) AS witness
+FROM contract_succession
+JOIN contract_product former USING (shard_key, contract_product_ref)
+JOIN contract_product later
+    ON (later.shard_key, later.contract_product_ref) = (former.shard_key, successor_ref)
+    AND later.lineage_ref = former.lineage_ref
+CROSS JOIN LATERAL jsonb_array_elements(former.credits) WITH ORDINALITY AS one (stood, place)
+WHERE ($1::integer IS NULL OR former.tenant_id = $1)
+  AND NOT coalesce(later.credits -> (place - 1)::integer @> stood, false);

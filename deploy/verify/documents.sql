@@ -300,12 +300,22 @@ SELECT document.document_ref, document_number, document.currency,
        product.position, product_name, product.minimum_fee, product.sub_total, product.total,
        product.discount, product.discount_rate, product.tax_rate, lines.amount AS lines_amount,
        product.true_ups, terms.discount AS discount_percent, terms.tax, terms.commitments,
-       end_date >= least(terms.billing_end_date + 1, terms.until_date) AS is_last,
+       end_date >= least(terms.billing_end_date + 1, terms.until_date)
+       AND NOT EXISTS (
+           SELECT FROM contract_product later
+           WHERE (later.shard_key, later.contract_ref, later.lineage_ref)
+               = (terms.shard_key, terms.contract_ref, terms.lineage_ref)
+             AND later.since_date >= end_date AND NOT later.is_pending
+             AND coalesce(later.since_date < later.until_date, true)
+       ) AS is_last,
        CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
            SELECT coalesce(sum(other.total), 0)
            FROM document_product other JOIN document holder USING (shard_key, document_ref)
            WHERE other.shard_key = product.shard_key
-             AND other.contract_product_ref = product.contract_product_ref
+             AND other.contract_product_ref IN (
+                 SELECT contract_product_ref FROM contract_product kin
+                 WHERE (kin.shard_key, kin.contract_ref, kin.lineage_ref)
+                     = (terms.shard_key, terms.contract_ref, terms.lineage_ref))
              AND other.period_ref <> product.period_ref
              AND (other.root_document_ref IS NULL
                   OR holder.issued_at < coalesce(document.issued_at, 'infinity')
@@ -410,12 +420,23 @@ SELECT head.root AS document_ref, document.document_number || ' with its adjustm
        0 AS position, product.name AS product_name, product.minimum_fee, product.sub_total, product.total,
        product.discount, product.discount_rate, product.tax_rate, product.lines_amount,
        product.discount_rate AS discount_percent, product.tax_rate AS tax,
-       true_ups.stated AS true_ups, terms.commitments, end_date >= least(terms.billing_end_date + 1, terms.until_date) AS is_last,
+       true_ups.stated AS true_ups, terms.commitments,
+       end_date >= least(terms.billing_end_date + 1, terms.until_date)
+       AND NOT EXISTS (
+           SELECT FROM contract_product later
+           WHERE (later.shard_key, later.contract_ref, later.lineage_ref)
+               = (terms.shard_key, terms.contract_ref, terms.lineage_ref)
+             AND later.since_date >= end_date AND NOT later.is_pending
+             AND coalesce(later.since_date < later.until_date, true)
+       ) AS is_last,
        CASE WHEN terms.commitments = '[]' THEN 0 ELSE (
            SELECT coalesce(sum(other.total), 0)
            FROM document_product other JOIN document holder USING (shard_key, document_ref)
            WHERE other.shard_key = product.shard_key
-             AND other.contract_product_ref = product.contract_product_ref
+             AND other.contract_product_ref IN (
+                 SELECT contract_product_ref FROM contract_product kin
+                 WHERE (kin.shard_key, kin.contract_ref, kin.lineage_ref)
+                     = (terms.shard_key, terms.contract_ref, terms.lineage_ref))
              AND other.period_ref <> product.period_ref
              AND (other.root_document_ref IS NULL OR holder.number IS NOT NULL)
        ) END AS spent_before,

@@ -23,7 +23,7 @@ from schemas.money import (
     scaled_to_decimal,
 )
 from schemas.price import basis_of, cell_values, is_usage
-from schemas.standing import Standing, running_period, stand
+from schemas.standing import Standing, running_period, stand, sum_draws
 
 Row = asyncpg.Record
 
@@ -72,10 +72,12 @@ async def _stand(
         totals.setdefault((row["contract_line_ref"], row["start_at"]), []).append(row)
     found: list[tuple[Standing | None, Mapping[UUID, Row]]] = []
     for row, period in zip(terms, running, strict=True):
-        ref, digits = row["contract_product_ref"], currency_digits(row["currency"])
+        digits = currency_digits(row["currency"])
         own = {line["contract_line_ref"]: line for line in lines}
         standing = None
         if period is not None:
+            kin = [one for one in terms if one["lineage_ref"] == row["lineage_ref"]]
+            refs_of_kin = {one["contract_product_ref"] for one in kin}
             standing = stand(
                 row,
                 period,
@@ -84,13 +86,10 @@ async def _stand(
                 {
                     b["start_at"]: decimal_to_scaled(b["total"], digits)
                     for b in billed
-                    if b["contract_product_ref"] == ref
+                    if b["contract_product_ref"] in refs_of_kin
                 },
-                {
-                    (d["place"], d["period_index"]): decimal_to_scaled(d["amount"], digits)
-                    for d in draws
-                    if d["contract_product_ref"] == ref
-                },
+                sum_draws((d for d in draws if d["contract_product_ref"] in refs_of_kin), digits),
+                kin,
             )
         found.append((standing, own))
     return found

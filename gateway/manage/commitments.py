@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from gateway.manage import values
 from gateway.manage.answers import json_answer, number
@@ -19,8 +20,9 @@ from schemas.commitments import COMMITMENTS_MAX
 from schemas.credits import GRANTS_MAX, PRIORITY_MAX, Balance, Span, read_grants, walk
 from schemas.errors import NotFound
 from schemas.event_ref import shard_key_of
-from schemas.money import currency_digits, decimal_to_scaled, scaled_to_decimal
-from schemas.periods import BillingTerms, periods
+from schemas.money import currency_digits, scaled_to_decimal
+from schemas.periods import BillingTerms, periods_of_lineage
+from schemas.standing import sum_draws
 
 _decode: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
 _NUMBERS: Final = frozenset({"amount", "roll_over"})
@@ -109,34 +111,43 @@ async def get_credits(request: web.Request) -> web.Response:
         if found is None:
             raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
         products = await connection.fetch(
-            queries.list_contract_products, tenant_id, place, [contract_ref], False
+            queries.list_contract_products, tenant_id, place, [contract_ref], True
         )
         refs = [row["contract_product_ref"] for row in products]
         drawn = await connection.fetch(queries.list_credit_draws, tenant_id, place, refs)
         today: date = await connection.fetchval("SELECT current_date")
-    rows = [shown for row in products for shown in _product_credits(row, drawn, today)]
+    rows = [
+        shown
+        for row in products
+        if not row["is_over"]
+        for shown in _product_credits(row, _lineage(row, products), drawn, today)
+    ]
     return json_answer({"contract_ref": contract_ref, "credits": rows})
 
 
+def _lineage(row: asyncpg.Record, products: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+    """Return a product with those of its contract that it carries on."""
+    return [one for one in products if one["lineage_ref"] == row["lineage_ref"]]
+
+
 def _product_credits(
-    row: asyncpg.Record, drawn: Sequence[asyncpg.Record], today: date
+    row: asyncpg.Record,
+    lineage: Sequence[asyncpg.Record],
+    drawn: Sequence[asyncpg.Record],
+    today: date,
 ) -> list[dict[str, Any]]:
     """Show the balances of a product's credits."""
     digits = currency_digits(row["currency"])
     grants = read_grants(row["credits"], digits, row["billing_start_date"])
-    own = [d for d in drawn if d["contract_product_ref"] == row["contract_product_ref"]]
-    draws: dict[tuple[int, int], int] = {}
-    for d in own:  # what was given back is below zero
-        place = (d["place"], d["period_index"])
-        draws[place] = draws.get(place, 0) + decimal_to_scaled(d["amount"], digits)
-    last = max((d["period_index"] for d in own), default=0)
-    spans = [
-        Span(period.index, period.start_date, period.end_date)
-        for period in takewhile(
-            lambda period: period.index <= last or period.start_date <= today,
-            periods(BillingTerms.of_row(row)),
-        )
+    refs = {one["contract_product_ref"] for one in lineage}
+    own = [d for d in drawn if d["contract_product_ref"] in refs]
+    draws = sum_draws(own, digits)
+    last = max([today, *(d["start_date"] for d in own)])
+    terms_of_lineage = [
+        replace(BillingTerms.of_row(one), until=one["ends_date"]) for one in lineage
     ]
+    by_then = takewhile(lambda one: one.start_date <= last, periods_of_lineage(terms_of_lineage))
+    spans = [Span(period.start_date, period.end_date) for period in by_then]
     terms = terms_shown(row["credits"])
     return [
         {

@@ -26,7 +26,6 @@ from gateway.manage.contract_editing import (
     refuse_single_events,
     show,
 )
-from gateway.manage.contract_plan import has_contract_commitment
 from gateway.manage.contract_writing import RefMaker
 from gateway.manage.terms import read_cancellation
 from gateway.manage.values import ref as read_ref
@@ -104,13 +103,6 @@ async def _cut_short(
     """Add the running period once more, shorter; returns the ref of the product that has it."""
     tenant_id, place, contract_ref = contract.key
     since = start if start > running.row["billing_start_date"] else None
-    is_committed = has_contract_commitment(running.row["commitments"])
-    if since is not None and (is_committed or running.row["credits"] != "[]"):
-        detail = (
-            "can't end within a period while there are prepaid credits or a commitment over the "
-            "contract: let it end with the period"
-        )
-        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
     if since is not None and any(line["aggregation"] == "TIME_WEIGHTED" for line in running.lines):
         detail = "can't end within a period while a meter is weighted by time: let it end with it"
         raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")

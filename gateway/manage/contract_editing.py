@@ -264,8 +264,8 @@ async def _write_changes(
         if change.settled is not None:
             key = (tenant_id, contract_ref, change.position, group, contract.next_version)
             asked = Asked(change.settled, change.position, change.former)
-            terms = _terms(asked, customer)
-            stands = Place(*key, since=change.since)
+            terms = change.carry(_terms(asked, customer))
+            stands = Place(*key, since=change.since, carries_on=change.carries_on)
             lines = change.settled.lines
             successor = await add_product(connection, maker, stands, terms, lines)
         await end(connection, contract, "EDITED", change.ended, change.from_date, successor)

@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from gateway.manage import values
 from gateway.manage.boundaries import Standing, boundary, chain_of
 from gateway.manage.contract_writing import SettledProduct
+from schemas.credits import carried_on
 from schemas.errors import InvalidInput
-from schemas.periods import BillingTerms
+from schemas.periods import BillingTerms, first_instant
 
 _ABSENT: Final = (None, "")
 _decode: Final = msgspec.json.decode
@@ -38,6 +39,20 @@ class Change(Struct, frozen=True):
     former: Standing | None
     ended: Sequence[Standing]
     from_date: date
+
+    @property
+    def carries_on(self) -> UUID | None:
+        """The lineage that the product goes on with, None: it begins one of its own."""
+        if self.former is None or self.since is None:
+            return None
+        lineage: UUID = self.former.row["lineage_ref"]
+        return lineage
+
+    def carry(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a product's terms with credits that go on from those before. row: as planned."""
+        if self.former is None or self.since is None:
+            return row
+        return with_credits(row, _credits_carried(self.former, row, self.since)[0])
 
 
 class Asked(Struct, frozen=True):
@@ -122,7 +137,7 @@ def plan(
             changes.append(_added(one, now, includes_current=includes_current))
         else:
             chain = chain_of(former, products)
-            changes.append(_changed(one, former, chain, now, includes_current=includes_current))
+            changes.append(_changed(one, row, chain, now, includes_current=includes_current))
     changes += _ends(gone, products, now, includes_current=includes_current)
     return changes
 
@@ -130,6 +145,9 @@ def plan(
 def _is_unchanged(former: Standing, row: tuple[Any, ...], settled: SettledProduct) -> bool:
     """Tell whether a product is to be what it is."""
     stood = tuple(former.row[name] for name in TERMS_COLUMNS)
+    start: date = former.row["billing_start_date"]
+    stood = with_credits(stood, carried_on("[]", start, former.row["credits"], start)[0])
+    row = with_credits(row, carried_on("[]", start, row[_CREDITS], start)[0])
     lines = [line["pricing_line_id"] for line in former.lines]
     return _plain(stood) == _plain(row) and lines == [
         line["pricing_line_id"] for line in settled.lines
@@ -142,6 +160,20 @@ TERMS_COLUMNS: Final = (
     *("minimum_fee", "note", "details", "commitments", "credits", "overrides"),
 )
 """The columns of `contract_writing.terms_row`; the last four are JSON."""
+
+
+_CREDITS: Final = TERMS_COLUMNS.index("credits")
+
+
+def with_credits(row: tuple[Any, ...], text: str) -> tuple[Any, ...]:
+    """Return a product's terms with other credits."""
+    return (*row[:_CREDITS], text, *row[_CREDITS + 1 :])
+
+
+def _credits_carried(former: Standing, row: tuple[Any, ...], since: date) -> tuple[str, bool]:
+    """Return the credits of what takes a product's place, and whether they go on from its own."""
+    own = former.row
+    return carried_on(own["credits"], own["billing_start_date"], row[_CREDITS], since)
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -162,13 +194,14 @@ def _replaced(settled: SettledProduct, gone: Sequence[Standing]) -> Standing | N
 
 def _changed(
     one: Asked,
-    former: Standing,
+    row: tuple[Any, ...],
     chain: Sequence[Standing],
     now: datetime,
     *,
     includes_current: bool,
 ) -> Change:
-    settled, fields = one.settled, one.settled.product.fields
+    """Plan what takes the place of the first of a chain. row: its terms, as stored."""
+    settled, fields, former = one.settled, one.settled.product.fields, chain[0]
     terms = [link.terms for link in chain]
     day = boundary(terms, now, includes_current=includes_current)
     start = settled.dates.start_date
@@ -180,21 +213,27 @@ def _changed(
         fields.add("starts_too_late", detail, "billing_start_date")
     since = day if day > start else None
     if since is not None:
-        _refuse_what_goes_on(settled, former, since)
+        _refuse_what_goes_on(settled, row, former, since)
+        _refuse_settled(settled, former, chain, now)
     ended = [link for link in chain if link is former or link.reaches(day)]
     return Change(settled, one.position, since, former, ended, day)
 
 
-def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date) -> None:
-    """Note a problem where something of the periods before would have to be carried on."""
-    fields, product = settled.product.fields, settled.product
-    stored = (product.commitments, former.row["commitments"])
-    if any(map(has_contract_commitment, stored)):
-        detail = f"can't be edited from {since} on while there is a commitment over the contract"
-        fields.add("not_supported_yet", detail, "commitments")
-    if product.credits != "[]" or former.row["credits"] != "[]":
-        detail = f"can't be edited from {since} on while there are prepaid credits"
-        fields.add("not_supported_yet", detail, "credits")
+def _refuse_what_goes_on(
+    settled: SettledProduct, row: tuple[Any, ...], former: Standing, since: date
+) -> None:
+    """Note a problem where something of the periods before can't be carried on."""
+    fields = settled.product.fields
+    has_money = former.row["credits"] != "[]" or has_contract_commitment(former.row["commitments"])
+    if has_money and row[TERMS_COLUMNS.index("currency")] != former.row["currency"]:
+        detail = f"what it carries on has credits or a commitment in {former.row['currency']}"
+        fields.add("currency_differs", detail, "credits")
+    if not _credits_carried(former, row, since)[1]:
+        detail = (
+            "what was granted stays granted: list the credits that stand first, as they are, and "
+            "others behind them"
+        )
+        fields.add("credits_fixed", detail, "credits")
     known = {line["pricing_line_id"] for line in former.lines}
     is_as_before = _decode(settled.overrides) == _decode(former.row["overrides"])
     for line in settled.lines:
@@ -212,6 +251,17 @@ def _refuse_what_goes_on(settled: SettledProduct, former: Standing, since: date)
                 "out, or add a product that starts later"
             )
             fields.add("due_once", detail, "line_items")
+
+
+def _refuse_settled(
+    settled: SettledProduct, former: Standing, chain: Sequence[Standing], now: datetime
+) -> None:
+    """Note a problem where a commitment over the contract was settled by its last document."""
+    ends = [(link.terms.end_day, link.terms.timezone) for link in chain]
+    is_over = all(day is not None and first_instant(day, zone) <= now for day, zone in ends)
+    if is_over and has_contract_commitment(former.row["commitments"]):
+        detail = "has ended, and with it its commitment over the contract: make another contract"
+        settled.product.fields.add("contract_ended", detail, "commitments")
 
 
 def has_contract_commitment(text: str) -> bool:

@@ -239,7 +239,10 @@ async def write_contract(
 
 
 class Place(Struct, frozen=True):
-    """Where a contract product stands, and from which day on its terms count there."""
+    """Where a contract product stands, and from which day on its terms count there.
+
+    carries_on: the lineage that it goes on with, None: it begins one.
+    """
 
     tenant_id: int
     contract_ref: UUID
@@ -247,6 +250,7 @@ class Place(Struct, frozen=True):
     document_group: int
     version: int = 1
     since: date | None = None
+    carries_on: UUID | None = None
 
 
 async def add_product(
@@ -262,6 +266,7 @@ async def add_product(
         queries.add_contract_product,
         *(maker.shard_key, product_ref, place.tenant_id, place.contract_ref),
         *(place.position, place.document_group, *terms, place.version, place.since, None),
+        place.carries_on,
     )
     if any(line.get("is_own") for line in lines):
         await lock_meters(connection, place.tenant_id)  # they may price other meters

@@ -266,9 +266,9 @@ INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contra
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
     minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
-    is_pending)
+    carries_on_ref, is_pending)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, $28, $26 > 1);
+    $21, $22, $23, $24, $25, $26, $27, $28, $29, $26 > 1);
 
 -- name: copy_contract_product
 -- The same product once more, in a version of its own, from one day on and before another.
@@ -276,11 +276,11 @@ INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contra
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
     minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
-    is_pending)
+    carries_on_ref, is_pending)
 SELECT shard_key, $4, tenant_id, contract_ref, position, document_group, pricing_id, entity_id,
     currency, timezone, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
     payment_time, tax, discount, net_terms, minimum_fee, note, details, commitments, credits,
-    overrides, $5, $6, $7, true
+    overrides, $5, $6::date, $7, CASE WHEN $6::date IS NOT NULL THEN lineage_ref END, true
 FROM contract_product
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = $3;
 
@@ -399,11 +399,13 @@ ORDER BY p.contract_ref, p.position, p.version;
 
 -- name: list_credit_draws
 -- What documents have drawn from the credits of contract products.
-SELECT w.contract_product_ref, w.period_index, w.place, w.amount, w.document_ref, d.document_number
+SELECT w.contract_product_ref, b.start_date, w.place, w.amount, w.document_ref, d.document_number
 FROM credit_draw w
+JOIN billing_period b ON b.shard_key = w.shard_key
+    AND b.contract_product_ref = w.contract_product_ref AND b.period_index = w.period_index
 JOIN document d ON d.shard_key = w.shard_key AND d.document_ref = w.document_ref
 WHERE w.tenant_id = $1 AND w.shard_key = $2 AND w.contract_product_ref = ANY ($3)
-ORDER BY w.contract_product_ref, w.period_index, w.place, d.number_in_contract;
+ORDER BY b.start_date, w.contract_product_ref, w.place, d.number_in_contract;
 
 -- name: list_contract_lines
 -- What is overridden is known by the line item of its pricing; own_line_id: its own price version.
@@ -445,11 +447,14 @@ WHERE d.tenant_id = $1 AND d.shard_key = $2 AND d.document_ref = $3;
 SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS product_name,
     cp.currency, cp.net_terms, cp.tax, cp.discount,
     coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments::text AS commitments, cp.credits::text AS credits,
+    cp.lineage_ref,
     CASE WHEN cp.commitments = '[]' THEN 0 ELSE (
         SELECT coalesce(sum(o.total), 0)
-        FROM document_product o JOIN document od
-            ON od.shard_key = o.shard_key AND od.document_ref = o.document_ref
-        WHERE o.shard_key = cp.shard_key AND o.contract_product_ref = cp.contract_product_ref
+        FROM contract_product kin JOIN document_product o
+            ON o.shard_key = kin.shard_key AND o.contract_product_ref = kin.contract_product_ref
+        JOIN document od ON od.shard_key = o.shard_key AND od.document_ref = o.document_ref
+        WHERE kin.shard_key = cp.shard_key AND kin.contract_ref = cp.contract_ref
+          AND kin.lineage_ref = cp.lineage_ref
           AND (o.root_document_ref IS NULL OR od.number IS NOT NULL)
     ) END AS spent,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,

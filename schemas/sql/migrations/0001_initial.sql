@@ -579,6 +579,9 @@ CREATE TABLE contract_product (
     since_date date,
     until_date date,
     is_pending boolean NOT NULL DEFAULT false,
+    carries_on_ref uuid,
+    lineage_ref uuid NOT NULL
+        GENERATED ALWAYS AS (coalesce(carries_on_ref, contract_product_ref)) STORED,
     CHECK (billing_start_date <= billing_end_date),
     PRIMARY KEY (shard_key, contract_product_ref),
     UNIQUE (shard_key, contract_ref, version, position),
@@ -592,6 +595,8 @@ billing details of payment. commitments and credits are as the API takes them, n
 a credit is known by its place in the list; overrides are as the API takes them, too. A row is the
 product as one version of its contract has it: it prices what lies from since_date on, and before
 until_date (null: no such bound). While is_pending it is being back-filled and prices nothing yet.
+carries_on_ref: the first of the rows that it carries on, null: none; those of one lineage_ref share
+prepaid credits, commitments over the contract and what meters weighted by time begin with.
 until_date and is_pending alone are changed by the rater, in the transaction that swaps charges.';
 
 CREATE TABLE contract_succession (

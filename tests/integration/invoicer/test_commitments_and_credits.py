@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -202,3 +203,96 @@ async def test_periods_that_come_in_another_order_never_overdraw(
     assert await broken(connection) == {}
     drawn = await connection.fetchval("SELECT sum(amount) FROM credit_draw")
     assert 310 < drawn <= 250 + 60 + 4 * 30
+
+
+MONTHS = [date(2026, month, 1) for month in (9, 10, 11, 12)]
+USED = ["20", "100", "100", "200"]
+
+
+async def bill_edited(
+    connection: asyncpg.Connection, books: Books, intake: Intake, *versions: Product
+) -> None:
+    """Bill a month after the other of a product that each of the versions carries on."""
+    sold = books.contract(books.issuer(), *versions).products
+    used = iter(USED)
+    keys = [
+        books.cut(one, period, quantity=next(used)) for one in sold for period in periods(one.terms)
+    ]
+    await books.write(connection)
+    for key in keys:
+        await intake.take([key])
+
+
+@pytest.mark.parametrize("edited", MONTHS[1:])
+async def test_credits_go_on_through_an_edit_as_if_there_had_been_none(
+    connection: asyncpg.Connection, books: Books, intake: Intake, edited: date
+) -> None:
+    starting = [{"starts": "2026-09-01", **grant} for grant in GRANTS]
+    first = Product(start=MONTHS[0], end=YEAR_END, tax="10", credits=GRANTS, until=edited)
+    then = replace(first, until=None, since=edited, carries_on=0, credits=starting)
+    await bill_edited(connection, books, intake, first, then)
+    assert await totals(connection) == [(20, 22, 0), (100, 110, 0), (100, 110, 0), (200, 188, 32)]
+    assert await broken(connection) == {}
+    await connection.execute(
+        "UPDATE contract_product SET credits = jsonb_set(credits, '{0,amount}', '\"1000\"') "
+        "WHERE since_date IS NOT NULL"
+    )
+    assert await broken(connection) == {}, "nothing says yet that one carries the other on"
+    await connection.execute(
+        "INSERT INTO contract_succession SELECT shard_key, lineage_ref, 2, tenant_id, "
+        "contract_ref, 'EDITED', since_date, contract_product_ref "
+        "FROM contract_product WHERE since_date IS NOT NULL"
+    )
+    assert await broken(connection) == {"credits": 1}
+
+
+async def test_what_an_edit_adds_pays_from_then_on(
+    connection: asyncpg.Connection, books: Books, intake: Intake
+) -> None:
+    first = Product(start=MONTHS[0], end=YEAR_END, credits=[{"amount": "50"}], until=MONTHS[2])
+    more = [{"starts": "2026-09-01", "amount": "50"}, {"starts": "2026-11-01", "amount": "130"}]
+    then = replace(first, until=None, since=MONTHS[2], carries_on=0, credits=more)
+    await bill_edited(connection, books, intake, first, then)
+    assert [row[1] for row in await totals(connection)] == [20, 30, 100, 30]
+    assert await broken(connection) == {}
+
+
+@pytest.mark.parametrize("edited", MONTHS[1:])
+async def test_a_commitment_over_the_contract_counts_what_was_spent_before_an_edit(
+    connection: asyncpg.Connection, books: Books, intake: Intake, edited: date
+) -> None:
+    commitments = [{"over": "CONTRACT", "amount": "500"}]
+    first = Product(start=MONTHS[0], end=YEAR_END, until=edited, commitments=commitments)
+    then = replace(first, until=None, since=edited, carries_on=0, group=1)
+    await bill_edited(connection, books, intake, first, then)
+    assert await true_ups(connection) == [
+        *([[]] * 3),
+        [{"over": "CONTRACT", "amount": 500, "spent": 420, "true_up": 80}],
+    ]
+    assert await broken(connection) == {}
+
+
+async def test_late_usage_before_an_edit_is_taken_off_what_the_commitment_misses_behind_it(
+    connection: asyncpg.Connection, books: Books, intake: Intake
+) -> None:
+    commitments = [{"over": "CONTRACT", "amount": "500"}]
+    first = Product(start=MONTHS[0], end=YEAR_END, until=MONTHS[2], commitments=commitments)
+    then = replace(first, until=None, since=MONTHS[2], carries_on=0)
+    before, after = books.contract(books.issuer(), first, then).products
+    september = next(periods(before.terms))
+    keys = [
+        books.cut(one, period, quantity="100")
+        for one in (before, after)
+        for period in periods(one.terms)
+    ]
+    late = books.cut(before, september, quantity="150", number=2)
+    await books.write(connection)
+    await intake.take(keys)
+    assert (await true_ups(connection))[-1][0]["true_up"] == 100
+    await intake.take([late])
+    whole = await connection.fetchval("SELECT sum(total) FROM document")
+    assert whole == 500
+    await connection.execute(
+        "UPDATE billing_period SET last_cut_number = 2 WHERE start_date = '2026-09-01'"
+    )
+    assert await broken(connection) == {}

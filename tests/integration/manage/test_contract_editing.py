@@ -158,10 +158,53 @@ def test_what_cannot_be_edited_is_named(client: Client) -> None:
     set_up = other_pricing(client, shop, line_items=[once])
     replaced = {"products": [running(shop, product_pricing_ref=set_up)]}
     assert client.refused("POST", path, replaced) == {"/products/0/line_items": "due_once"}
-    credits = {"products": [running(shop, credits=[{"amount": 5}])]}
-    assert client.refused("POST", path, credits) == {"/products/0/credits": "not_supported_yet"}
     assert client.send("POST", f"/api/contracts/edit/{NOWHERE}", {}).status_code == 404
     assert get(client, ref)["version"] == 1
+
+
+async def test_credits_go_on_in_what_takes_their_products_place(client: Client) -> None:
+    shop = make_shop(client)
+    welcome = {"amount": 100, "name": "Welcome"}
+    ref = sign(client, shop, running(shop, credits=[welcome]))
+    path, other = f"/api/contracts/edit/{ref}", other_pricing(client, shop)
+    fixed = {"/products/0/credits": "credits_fixed"}
+    for taken_back in ([{"amount": 99, "name": "Welcome"}], [{"amount": 5}, welcome]):
+        wrong = {"products": [running(shop, credits=taken_back)]}
+        assert client.refused("POST", path, wrong) == fixed
+    without = {"products": [running(shop, product_pricing_ref=other)]}
+    assert client.refused("POST", path, without) == fixed
+    more = [welcome, {"amount": 5}]
+    after = edit(client, ref, products=[running(shop, product_pricing_ref=other, credits=more)])
+    starts = [one["starts"] for one in after["products"][0]["credits"]]
+    assert starts == [str(LONG_AGO), str(end_of_decade())]
+    assert edit(client, ref, products=after["products"])["version"] == 2
+    counted = "SELECT count(*), count(DISTINCT lineage_ref) FROM contract_product"
+    lineage = await client.fetch(f"{counted} WHERE contract_ref = $1", ref)
+    assert lineage == [(2, 1)]
+    shown = client.ok("GET", f"/api/contracts/credits/{ref}")["credits"]
+    assert [(one["name"], one["granted"], one["left"]) for one in shown] == [
+        ("Welcome", 100, 100),
+        (None, 0, 0),
+    ]
+
+
+def test_a_product_with_credits_may_end_within_a_period(client: Client) -> None:
+    shop = make_shop(client)
+    commitments = [{"over": "CONTRACT", "amount": 500}]
+    ref = sign(client, shop, running(shop, credits=[{"amount": 100}], commitments=commitments))
+    edit(client, ref, products=[running(shop, tax=3)])
+    body = {"include_current_invoice": True}
+    assert client.ok("POST", f"/api/contracts/cancel/{ref}", body)["state"] == "CANCELLED"
+
+
+def test_a_commitment_that_was_settled_is_not_reopened(client: Client) -> None:
+    shop = make_shop(client)
+    commitments = [{"over": "CONTRACT", "amount": 500}]
+    ended = contract_body(shop, commitments=commitments)["products"]
+    ref = sign(client, shop, *ended)
+    longer = {"products": contract_body(shop, billing_end_date="2030-12-31")["products"]}
+    refused = client.refused("POST", f"/api/contracts/edit/{ref}", longer)
+    assert refused == {"/products/0/commitments": "contract_ended"}
 
 
 def test_a_period_whose_events_are_billed_one_by_one_is_not_rated_anew(client: Client) -> None:

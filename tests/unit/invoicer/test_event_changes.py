@@ -63,7 +63,8 @@ LINES = [
 TERMS = msgspec.convert(
     {
         **dict.fromkeys(("minimum_fee", "billing_end_date", "issue_day")),
-        **{"contract_product_ref": PRODUCT, "contract_ref": PRODUCT, "position": 0},
+        **{"contract_product_ref": PRODUCT, "contract_ref": PRODUCT, "lineage_ref": PRODUCT},
+        "position": 0,
         **{"document_group": 0, "product_name": "API", "currency": "USD", "timezone": "UTC"},
         **{"net_terms": "DUE_UPON_USAGE", "tax": Decimal(19), "discount": Decimal(5)},
         **{"commitments": "[]", "credits": "[]", "billing_start_date": date(2026, 8, 1)},
