@@ -15,8 +15,9 @@ import asyncpg
 from invoicer.assembly import DocumentKey
 from invoicer.issuing import Batch, issue_ready
 from invoicer.numbering import Ready
-from invoicer.paying import pay, settle, take_back
+from invoicer.paying import deed_of, pay, take_back
 from invoicer.repository import load_standing, read_key
+from invoicer.settling import settle_family
 from invoicer.subject import Subject, minor_of, queries, today
 from runtime.postgres import Connection
 from schemas.crediting import CREDITABLE, Creditable, take_off
@@ -25,6 +26,7 @@ from schemas.document_ref import credit_ref
 from schemas.errors import Conflict
 from schemas.lifecycle import REDRAWN, Cause, check_transition
 from schemas.money import currency_digits, decimal_to_scaled, round_fraction, scaled_to_decimal
+from schemas.posting import EntryKind
 
 CREDIT_PREFIX: Final = "CR-"
 """Before the numbers of credits that people make, and their series."""
@@ -96,6 +98,8 @@ async def void(connection: Connection, subject: Subject) -> UUID:
     noted = (subject.details["reason"], subject.made_by, subject.clock())
     await connection.execute(queries.add_void, *subject.place, *noted)
     await connection.execute(queries.drop_mail, *subject.place)
+    deed = deed_of(subject, EntryKind.VOID)
+    await settle_family(connection, [subject.place], deed, subject.clock())
     return subject.place[1]
 
 
@@ -104,6 +108,8 @@ async def write_off(connection: Connection, subject: Subject) -> UUID:
     check_transition(subject.state, DocumentState.UNCOLLECTIBLE, Cause.PERSON)
     await connection.execute(queries.act_for_person)
     await connection.execute(queries.set_state, *subject.place, DocumentState.UNCOLLECTIBLE)
+    deed = deed_of(subject, EntryKind.WRITE_OFF)
+    await settle_family(connection, [subject.place], deed, subject.clock())
     return subject.place[1]
 
 
@@ -121,7 +127,8 @@ async def send(connection: Connection, subject: Subject) -> UUID:
 async def credit(connection: Connection, subject: Subject) -> UUID:
     """Issue a credit document for a part of what an issued document asks for, or all that is left.
 
-    It has a number of its own series, and no lines: it takes money off, not usage.
+    It has a number of its own series, and no lines: it takes money off, not usage. Once issued, it
+    is set off against what is still due of its document.
     """
     row = subject.row
     if subject.state not in CREDITABLE or row["total"] <= 0 or row["total_tax"] < 0:
@@ -140,8 +147,6 @@ async def credit(connection: Connection, subject: Subject) -> UUID:
     await connection.execute(queries.add_credit, *subject.place, *values)
     key = DocumentKey(row["shard_key"], ref, row["contract_ref"], row["document_group"], day)
     await _issue(connection, subject, key, total, CREDIT_PREFIX)
-    await connection.execute(queries.act_for_payment)
-    await settle(connection, subject)
     return ref
 
 

@@ -18,9 +18,11 @@ from invoicer.billed import load_billed
 from invoicer.crediting import Draw, draw_credits, redraw_credits
 from invoicer.draft_rows import write_drafts, write_draws
 from invoicer.inputs import InputKey
+from invoicer.ledger import book_issued
 from invoicer.numbering import Ready, issue_order, number_documents, ready, take_numbers
 from invoicer.repository import Groups, Issuer, Routed, Running, Standing
 from invoicer.reviewing import hold
+from invoicer.settling import set_off_issued
 from invoicer.waiting import add_waiting, assign_waiting, drop_stranded, drop_waiting, split_waiting
 from runtime.clock import Clock
 from runtime.crashpoints import crashpoint
@@ -255,6 +257,9 @@ async def issue_ready(
     first = await take_numbers(connection, issuer.tenant_id, issuer.entity_id, series, len(ordered))
     issues = number_documents(ordered, first, prefix + issuer.number_format, standings)
     # Read while the series is locked, so that times follow numbers.
-    await repository.issue_documents(connection, issuer.tenant_id, series, issues, clock())
+    now = clock()
+    issued = await repository.issue_documents(connection, issuer.tenant_id, series, issues, now)
+    await book_issued(connection, issued, now)
+    await set_off_issued(connection, issued, now)
     await drop_waiting(connection, keys)
     return len(issues)

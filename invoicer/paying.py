@@ -10,6 +10,8 @@ from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from invoicer.ledger import Deed
+from invoicer.settling import settle_family
 from invoicer.subject import Subject, minor_of, queries, today
 from runtime.postgres import Connection
 from schemas.document import DocumentState
@@ -17,6 +19,7 @@ from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.lifecycle import Cause, check_transition
 from schemas.money import currency_digits, decimal_to_scaled, scaled_to_decimal
 from schemas.paying import Account, amount_to_pay, check_payable, state_after
+from schemas.posting import EntryKind
 
 
 async def pay(connection: Connection, subject: Subject) -> UUID:
@@ -33,12 +36,14 @@ async def pay(connection: Connection, subject: Subject) -> UUID:
     if await _is_known(connection, subject, None if asked is None else amount):
         return subject.place[1]
     await connection.execute(queries.act_for_payment)
+    deed = Deed(EntryKind.PAYMENT, subject.place[1], day)
     if amount:
         who = (subject.made_by, subject.clock())
         named = (details.get("method"), details.get("reference"))
         values = (subject.row["tenant_id"], amount, day, *named, *who)
-        await connection.execute(queries.add_payment, *subject.place, *values)
-    await settle(connection, subject, day)
+        ref = await connection.fetchval(queries.add_payment, *subject.place, *values)
+        deed = deed._replace(payment_ref=ref)
+    await settle(connection, subject, deed, day)
     return subject.place[1]
 
 
@@ -63,14 +68,22 @@ async def take_back(connection: Connection, subject: Subject) -> UUID:
         if await connection.fetchval(queries.has_payment, *subject.place, ref):
             raise Conflict("payment_taken_back", f"payment {ref} was taken back before")
         raise NotFound("payment_unknown", f"the document has no payment {ref}")
-    await settle(connection, subject)
+    await settle(connection, subject, deed_of(subject, EntryKind.REVERSAL, ref))
     return subject.place[1]
 
 
-async def settle(connection: Connection, subject: Subject, day: date | None = None) -> None:
-    """Bring a document where its payments and credits say. day: paid, where no money had to come.
+def deed_of(subject: Subject, kind: EntryKind, payment_ref: UUID | None = None) -> Deed:
+    """Return what is booked today for a document."""
+    day = today(subject.clock(), subject.row["timezone"])
+    return Deed(kind, subject.place[1], day, payment_ref)
 
-    The transaction says already for whom it moves documents.
+
+async def settle(
+    connection: Connection, subject: Subject, deed: Deed, day: date | None = None
+) -> None:
+    """Bring a document where its payments and credits say, and book it.
+
+    day: paid, where no money had to come. The transaction says already for whom it moves documents.
     """
     account, paid_date = await _load(connection, subject)
     was_sent = subject.row["submission_date"] is not None
@@ -79,6 +92,7 @@ async def settle(connection: Connection, subject: Subject, day: date | None = No
         check_transition(subject.state, state, Cause.PAYMENT)
     paid = (paid_date or day) if state is DocumentState.PAID else None
     await connection.execute(queries.settle, *subject.place, state, paid)
+    await settle_family(connection, [subject.place], deed, subject.clock())
 
 
 async def _load(connection: Connection, subject: Subject) -> tuple[Account, date | None]:
@@ -86,8 +100,8 @@ async def _load(connection: Connection, subject: Subject) -> tuple[Account, date
     row = await connection.fetchrow(queries.load_account, *subject.place)
     assert row is not None, "it was read a moment ago"
     digits = currency_digits(subject.row["currency"])
-    total, paid = (decimal_to_scaled(row[name], digits) for name in ("total", "paid"))
-    return Account(total, paid), row["paid_date"]
+    total, paid, left = (decimal_to_scaled(row[name], digits) for name in ("total", "paid", "left"))
+    return Account(total, paid, total - paid - left), row["paid_date"]
 
 
 def _day(said: str, timezone: str) -> date:

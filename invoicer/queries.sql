@@ -399,7 +399,10 @@ UPDATE document d SET state = 'ISSUED', series = $1, issued_at = $2, number = n.
 FROM unnest($3::integer[], $4::uuid[], $5::bigint[], $6::text[], $7::integer[], $8::numeric[],
     $9::date[]) AS n (shard_key, document_ref, number, document_number, number_in_contract,
     total_in_contract, due_date)
-WHERE d.shard_key = n.shard_key AND d.document_ref = n.document_ref;
+WHERE d.shard_key = n.shard_key AND d.document_ref = n.document_ref
+RETURNING d.shard_key, d.document_ref, d.tenant_id, d.entity_id, d.kind, d.event_ref, d.currency,
+    d.net_terms, d.issue_date, d.period_end, d.sub_total, d.total_discount, d.total_tax,
+    d.credits_amount, d.total;
 
 -- name: queue_renders
 INSERT INTO invoicer_outbox (shard_key, tenant_id, document_ref, kind)

@@ -322,11 +322,12 @@ async def drop_content(connection: Connection, documents: Iterable[DocumentKey])
 
 async def issue_documents(
     connection: Connection, tenant_id: int, series: str, issues: Sequence[Issue], now: datetime
-) -> None:
-    """Turn drafts into issued documents, and queue what hangs off them."""
+) -> list[asyncpg.Record]:
+    """Turn drafts into issued documents, and queue what hangs off them; return what to book."""
     issued = columns(issues, len(Issue._fields))
-    await connection.execute(queries.issue_documents, series, now, *issued)
+    rows = await connection.fetch(queries.issue_documents, series, now, *issued)
     await connection.execute(queries.queue_renders, tenant_id, issued[0], issued[1])
+    return rows
 
 
 async def find_due_contracts(pool: asyncpg.Pool, before: datetime) -> list[DueContract]:

@@ -108,9 +108,12 @@ FROM document d WHERE d.shard_key = $1 AND d.document_ref = $2;
 -- name: act_for_payment
 SELECT set_config('meterline.cause', 'PAYMENT', true);
 
+-- name: act_for_nobody
+SELECT set_config('meterline.cause', '', true);
+
 -- name: load_account
--- What a document asks for, less all that was taken off it since, and what has come for it.
-SELECT document_due(d.shard_key, d.document_ref, d.total) + came.paid AS total, came.*
+-- What a document asks for, what has come for it, and what is left to be paid.
+SELECT d.total, document_due(d.shard_key, d.document_ref, d.total) AS left, came.*
 FROM document d
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(p.amount), 0) AS paid, max(p.paid_date) AS paid_date FROM payment p
@@ -125,7 +128,8 @@ WHERE shard_key = $1 AND document_ref = $2 AND reference = $3 AND reversed_at IS
 -- name: add_payment
 INSERT INTO payment (shard_key, document_ref, tenant_id, payment_ref, amount, paid_date, method,
     reference, recorded_by, recorded_at)
-VALUES ($1, $2, $3, gen_random_uuid(), $4, $5, $6, $7, $8, $9);
+VALUES ($1, $2, $3, gen_random_uuid(), $4, $5, $6, $7, $8, $9)
+RETURNING payment_ref;
 
 -- name: take_payment_back
 UPDATE payment SET reversed_at = $4, reversed_by = $5, reversal_reason = $6

@@ -18,21 +18,30 @@ PAYABLE: Final = frozenset(
 
 
 class Account(NamedTuple):
-    """What a document asks for and what has come. total: less all that was credited since."""
+    """What a document asks for, what has come, and what was settled without money.
+
+    set_off: of the total's sign; what credits that were taken off a document pay of it, and of such
+    a credit, what it pays of its document.
+    """
 
     total: int
     paid: int
+    set_off: int = 0
+
+    @property
+    def left(self) -> int:
+        """What is still to be paid; of the other sign than the total's, what is too much."""
+        return self.total - self.set_off - self.paid
 
     @property
     def due(self) -> int:
         """What is still to be paid, of the total's sign; 0 when too much has come."""
-        left = self.total - self.paid
-        return max(left, 0) if self.total >= 0 else min(left, 0)
+        return max(self.left, 0) if self.total >= 0 else min(self.left, 0)
 
     @property
     def overpaid(self) -> int:
         """What has come beyond the total, never below zero."""
-        return abs(self.paid - (self.total - self.due))
+        return abs(self.left - self.due)
 
 
 def amount_to_pay(account: Account, asked: int | None) -> int:

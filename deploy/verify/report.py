@@ -16,6 +16,7 @@ from deploy.verify import (
     digests,
     documents,
     event_documents,
+    journal,
     log,
     partitions,
     payments,
@@ -48,6 +49,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *event_documents.CHECKS,
     *credits.CHECKS,
     *payments.CHECKS,
+    *journal.CHECKS,
     *rows.CHECKS,
     *audit.CHECKS,
 )

@@ -27,7 +27,7 @@ from gateway.manage import (
     simulate,
     webhooks,
 )
-from gateway.reports import dead_letters, events, proof, summary, usage_of_lines
+from gateway.reports import dead_letters, events, proof, summary, trial_balance, usage_of_lines
 from gateway.uploads import routes as uploads
 
 ROUTES: Final[list[web.RouteDef]] = [
@@ -56,6 +56,7 @@ ROUTES: Final[list[web.RouteDef]] = [
     *summary.ROUTES,
     *usage_of_lines.ROUTES,
     *proof.ROUTES,
+    *trial_balance.ROUTES,
     *dead_letters.ROUTES,
     *uploads.ROUTES,
 ]

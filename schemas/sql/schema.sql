@@ -1519,19 +1519,107 @@ END $$;
 CREATE TRIGGER payment_kept BEFORE UPDATE OR DELETE ON payment
 FOR EACH ROW EXECUTE FUNCTION keep_payment();
 
-CREATE FUNCTION document_due(place integer, ref uuid, total numeric) RETURNS numeric
+CREATE FUNCTION document_open(place integer, ref uuid, total numeric) RETURNS numeric
 LANGUAGE sql STABLE AS $$
-    SELECT total + coalesce((
-            SELECT sum(c.total) FROM document c
-            WHERE c.shard_key = place AND c.parent_document_ref = ref
-              AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
-              AND c.state <> 'VOID'), 0) - coalesce((
+    SELECT total - coalesce((
             SELECT sum(p.amount) FROM payment p
             WHERE p.shard_key = place AND p.document_ref = ref AND p.reversed_at IS NULL), 0)
 $$;
+COMMENT ON FUNCTION document_open IS 'What a document asks for, less the money that has come for it.';
+
+CREATE FUNCTION credits_open(place integer, ref uuid, below integer) RETURNS numeric
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(greatest(-document_open(c.shard_key, c.document_ref, c.total), 0)), 0)
+    FROM document c
+    WHERE c.shard_key = place AND c.parent_document_ref = ref
+      AND c.kind IN ('ADJUSTMENT', 'CREDIT') AND c.total < 0 AND c.number IS NOT NULL
+      AND c.state <> 'VOID' AND (below IS NULL OR c.number_in_contract < below)
+$$;
+COMMENT ON FUNCTION credits_open IS
+'What was taken off a document, by credits with numbers below one, and was not paid back.';
+
+CREATE FUNCTION document_due(place integer, ref uuid, total numeric) RETURNS numeric
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN total >= 0 AND own.open > 0
+        THEN greatest(own.open - credits_open(place, ref, NULL), 0)
+        WHEN total < 0 AND own.open < 0
+        THEN own.open + coalesce((
+            SELECT least(-own.open, greatest(
+                document_open(place, r.document_ref, r.total)
+                - credits_open(place, r.document_ref, d.number_in_contract), 0))
+            FROM document d
+            JOIN document r ON r.shard_key = d.shard_key
+                AND r.document_ref = d.parent_document_ref
+            WHERE d.shard_key = place AND d.document_ref = ref AND d.number IS NOT NULL
+              AND d.kind IN ('ADJUSTMENT', 'CREDIT') AND r.number IS NOT NULL
+              AND r.state <> 'VOID'), 0)
+        ELSE own.open
+    END
+    FROM document_open(place, ref, total) AS own (open)
+$$;
 COMMENT ON FUNCTION document_due IS
-'What is still to be paid of a document: its total, less what was taken off it, less what has come;
-below zero what is too much.';
+'What is still to be paid of a document, of its total''s sign: its total, less what has come; what
+was taken off it is set off against that, credit by credit, and what is left of a credit is to be
+paid back. Of the other sign: what is too much.';
+
+CREATE TABLE journal_entry (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    entry_number integer NOT NULL,
+    tenant_id integer NOT NULL,
+    entity_id integer NOT NULL,
+    kind text NOT NULL
+    CHECK (kind IN ('ISSUE', 'SET_OFF', 'PAYMENT', 'REVERSAL', 'WRITE_OFF', 'VOID')),
+    payment_ref uuid,
+    currency text NOT NULL,
+    entry_date date NOT NULL,
+    booked_at timestamptz NOT NULL,
+    receivable numeric NOT NULL DEFAULT 0,
+    cash numeric NOT NULL DEFAULT 0,
+    prepaid_credits numeric NOT NULL DEFAULT 0,
+    customer_credit numeric NOT NULL DEFAULT 0,
+    deferred_revenue numeric NOT NULL DEFAULT 0,
+    tax numeric NOT NULL DEFAULT 0,
+    revenue numeric NOT NULL DEFAULT 0,
+    bad_debt numeric NOT NULL DEFAULT 0,
+    set_off numeric NOT NULL DEFAULT 0,
+    CONSTRAINT journal_entry_balanced CHECK (
+        receivable + cash + prepaid_credits + customer_credit + deferred_revenue + tax + revenue
+        + bad_debt + set_off = 0),
+    CHECK ((kind = 'ISSUE') = (entry_number = 1)),
+    CHECK ((kind IN ('PAYMENT', 'REVERSAL')) = (payment_ref IS NOT NULL)),
+    PRIMARY KEY (shard_key, document_ref, entry_number),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE journal_entry IS
+'Writer: invoicer. The journal: what a deed books for one document, debits above zero and credits
+below, so that every row comes to zero in its currency. It is never changed; a mistake is booked the
+other way. The first entry of a document is its issue. entry_date: the day for which it counts.
+set_off: between a document and a credit that takes something off it.';
+CREATE UNIQUE INDEX journal_entry_payment ON journal_entry (shard_key, payment_ref, kind)
+WHERE payment_ref IS NOT NULL;
+CREATE INDEX journal_entry_listing ON journal_entry (tenant_id, entry_date);
+
+CREATE FUNCTION keep_journal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the journal is only added to' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER journal_entry_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON journal_entry
+FOR EACH STATEMENT EXECUTE FUNCTION keep_journal();
+
+CREATE VIEW journal_line WITH (security_invoker = true) AS
+SELECT e.shard_key, e.document_ref, e.entry_number, e.tenant_id, e.entity_id, e.kind, e.payment_ref,
+    e.currency, e.entry_date, e.booked_at, line.position, line.account, line.amount
+FROM journal_entry e
+CROSS JOIN LATERAL (VALUES
+    (1, 'RECEIVABLE', e.receivable), (2, 'CASH', e.cash),
+    (3, 'PREPAID_CREDITS', e.prepaid_credits), (4, 'CUSTOMER_CREDIT', e.customer_credit),
+    (5, 'DEFERRED_REVENUE', e.deferred_revenue), (6, 'TAX', e.tax), (7, 'REVENUE', e.revenue),
+    (8, 'BAD_DEBT', e.bad_debt), (9, 'SET_OFF', e.set_off)
+) AS line (position, account, amount)
+WHERE line.amount <> 0;
+COMMENT ON VIEW journal_line IS 'The journal as lines, one an account that an entry moves.';
 
 CREATE TABLE document_reminder (
     shard_key integer NOT NULL,

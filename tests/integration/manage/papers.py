@@ -177,6 +177,14 @@ async def _issue(connection: asyncpg.Connection, ref: UUID, number: int, issue_d
         issue_date,
         datetime(2023, 2, 1, tzinfo=UTC),
     )
+    await connection.execute(
+        "INSERT INTO journal_entry (shard_key, document_ref, entry_number, tenant_id, entity_id, "
+        "kind, currency, entry_date, booked_at, receivable, tax, revenue) "
+        "SELECT shard_key, document_ref, 1, tenant_id, entity_id, 'ISSUE', currency, issue_date, "
+        "issued_at, total, -total_tax, total_discount - sub_total "
+        "FROM document WHERE document_ref = $1",
+        ref,
+    )
 
 
 async def write_file(client: Client, paper: Paper, kind: str, content: bytes) -> None:

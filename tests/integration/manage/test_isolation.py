@@ -107,6 +107,8 @@ PAYMENTS = {
     ("POST", "/api/invoices/reconcile"),
     ("POST", "/api/invoices/{invoice_ref}/payments/{payment_ref}/reverse"),
 }
+#: Tested in test_journal.py.
+JOURNAL = {("GET", "/api/reports/trial-balance")}
 #: Tested in test_webhooks.py.
 WEBHOOKS = {("POST", "/api/webhooks"), ("GET", "/api/webhooks")} | {
     (verb, f"/api/webhooks/{{webhook_ref}}{rest}")
@@ -163,7 +165,7 @@ def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
     elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER | DEEDS
-    elsewhere |= WEBHOOKS | PAYMENTS | PRICINGS
+    elsewhere |= WEBHOOKS | PAYMENTS | PRICINGS | JOURNAL
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 

@@ -69,14 +69,14 @@ DOCUMENT_CORRUPTIONS = (
         "UPDATE document d SET total_tax = d.total_tax + 0.01, total = d.total + 0.01, "
         "total_in_contract = d.total_in_contract + 0.01 FROM the_last t "
         "WHERE d.document_ref = t.document_ref",
-        "documents",
+        *("documents", "accounts"),
     ),
     spoil(
         "a document's total is a cent less than its parts",
         "UPDATE document d SET total = d.total - 0.01, "
         "total_in_contract = d.total_in_contract - 0.01 FROM the_last t "
         "WHERE d.document_ref = t.document_ref",
-        "documents",
+        *("documents", "accounts"),
     ),
     spoil(
         "a contract's running total is wrong",
@@ -114,7 +114,7 @@ DOCUMENT_CORRUPTIONS = (
         "WHERE d.contract_ref = t.contract_ref AND d.number IN (SELECT number FROM document "
         "WHERE contract_ref = t.contract_ref) AND (SELECT min(number) FROM document "
         "WHERE contract_ref = t.contract_ref) > 1",
-        "numbers",
+        *("numbers", "journal"),
     ),
     spoil(
         "a document's file is altered",
@@ -216,7 +216,7 @@ DOCUMENT_CORRUPTIONS = (
         "INSERT INTO payment (shard_key, payment_ref, tenant_id, document_ref, amount, paid_date, "
         "recorded_by, recorded_at) SELECT shard_key, gen_random_uuid(), tenant_id, document_ref, "
         "0.01, '2026-11-20', 'x', now() FROM the_document",
-        "payments",
+        *("payments", "accounts", "cash"),
     ),
     spoil(
         "money came the wrong way",
@@ -225,6 +225,6 @@ DOCUMENT_CORRUPTIONS = (
         "-0.01, '2026-11-20', 'x', now() FROM the_document; "
         "UPDATE document d SET state = 'PARTIALLY_PAID' FROM the_document t "
         "WHERE d.document_ref = t.document_ref",
-        "payments",
+        *("payments", "accounts", "cash"),
     ),
 )

@@ -34,7 +34,11 @@ async def explain(address: StackAddress, *arguments: str) -> tuple[int, str, str
 
 
 async def documents(connection: asyncpg.Connection) -> list[asyncpg.Record]:
-    statement = "SELECT tenant_id, document_ref, document_number FROM document ORDER BY number"
+    # But credits of amounts: these have no lines.
+    statement = (
+        "SELECT tenant_id, document_ref, document_number FROM document WHERE kind <> 'CREDIT' "
+        "ORDER BY number"
+    )
     rows: list[asyncpg.Record] = await connection.fetch(statement)
     return rows
 

@@ -16,9 +16,13 @@ from tests.integration.verify.amendment_corruptions import AMENDMENT_CORRUPTIONS
 from tests.integration.verify.corruptions import Corruption
 from tests.integration.verify.document_corruptions import DOCUMENT_CORRUPTIONS
 from tests.integration.verify.feed_corruptions import FEED_CORRUPTIONS
+from tests.integration.verify.journal_corruptions import JOURNAL_CORRUPTIONS
 from tests.integration.verify.usage_corruptions import USAGE_CORRUPTIONS
 
-CORRUPTIONS = USAGE_CORRUPTIONS + AMENDMENT_CORRUPTIONS + DOCUMENT_CORRUPTIONS + FEED_CORRUPTIONS
+CORRUPTIONS = (
+    *(*USAGE_CORRUPTIONS, *AMENDMENT_CORRUPTIONS, *FEED_CORRUPTIONS),
+    *(*DOCUMENT_CORRUPTIONS, *JOURNAL_CORRUPTIONS),
+)
 
 
 async def test_the_books_of_the_real_services_are_right(world: StackAddress) -> None:
@@ -56,6 +60,7 @@ async def test_what_is_on_its_way_is_a_note_and_no_fault(
         "DELETE FROM document_product p USING the_document d WHERE p.document_ref = d.document_ref;"
         "DELETE FROM document_file f USING the_document d WHERE f.document_ref = d.document_ref;"
         "DELETE FROM document_input i USING the_document d WHERE i.document_ref = d.document_ref;"
+        "DELETE FROM journal_entry e USING the_document d WHERE e.document_ref = d.document_ref;"
         "DELETE FROM document o USING the_document d WHERE o.document_ref = d.document_ref;"
         "UPDATE document_sequence s SET next_number = next_number - 1 FROM the_document d "
         "WHERE s.entity_id = d.entity_id AND s.series = d.series;"

@@ -35,6 +35,7 @@ from tests.factories import (
     make_pricing,
     make_tenant,
 )
+from tests.integration.verify.money import settle
 from tests.integration.verify.prices import (
     BY_THE_TOTAL,
     CALLS,
@@ -351,6 +352,7 @@ async def build_world(servers: Servers, database: str, topic_prefix: str, logs: 
                 await ask_to_close(connection, contract, CLOSE_THROUGH)
             await builder.wait_rated()
             await builder.wait_invoiced()
+            await settle(connection, buyers[1].customer.ref, wait_until)
             await builder.send(after)
             await builder.wait_rated()
 
