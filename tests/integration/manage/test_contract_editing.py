@@ -180,7 +180,7 @@ async def test_credits_go_on_in_what_takes_their_products_place(client: Client) 
     assert edit(client, ref, products=after["products"])["version"] == 2
     counted = "SELECT count(*), count(DISTINCT lineage_ref) FROM contract_product"
     lineage = await client.fetch(f"{counted} WHERE contract_ref = $1", ref)
-    assert lineage == [(2, 1)]
+    assert [tuple(row) for row in lineage] == [(2, 1)]
     shown = client.ok("GET", f"/api/contracts/credits/{ref}")["credits"]
     assert [(one["name"], one["granted"], one["left"]) for one in shown] == [
         ("Welcome", 100, 100),
