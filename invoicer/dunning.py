@@ -14,6 +14,7 @@ from invoicer import metrics
 from invoicer.outbox_loop import OutboxLoop
 from invoicer.settings import InvoicerSettings
 from runtime.clock import Clock
+from runtime.crashpoints import crashpoint
 from runtime.logging import get_logger
 from runtime.postgres import Connection, Queries
 from schemas.dunning import STALE_DAYS, next_step
@@ -45,9 +46,14 @@ class DunningWorker(OutboxLoop):
             async with connection.transaction():
                 await connection.execute(queries.act_for_clock)
                 said = await connection.execute(queries.mark_late, self._clock(), BATCH_MAX)
-            late = int(said.split()[-1])
+                if late := int(said.split()[-1]):
+                    crashpoint("invoicer.before_late")
             async with connection.transaction():
                 reminded = await self._remind(connection) if self._is_mailed else 0
+                if reminded:
+                    crashpoint("invoicer.before_reminders")
+        if reminded:
+            crashpoint("invoicer.after_reminders")
         metrics.DOCUMENTS_LATE.inc(late)
         metrics.REMINDERS.inc(reminded)
         if late or reminded:

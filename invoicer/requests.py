@@ -18,6 +18,7 @@ from invoicer.outbox_loop import ERROR_LENGTH_MAX, OutboxLoop
 from invoicer.settings import InvoicerSettings
 from invoicer.subject import Request, Subject, queries
 from runtime.clock import Clock
+from runtime.crashpoints import crashpoint
 from runtime.logging import get_logger
 from runtime.postgres import TRANSIENT_ERRORS, Connection
 from schemas.errors import BillingError, NotFound
@@ -63,6 +64,8 @@ class RequestWorker(OutboxLoop):
             outcome = await self._try(connection, request)
             place = (request.shard_key, request.request_ref)
             await connection.execute(queries.finish_request, *place, *outcome)
+            crashpoint("invoicer.before_request")
+        crashpoint("invoicer.after_request")
         metrics.REQUESTS.labels(request.action, outcome.outcome).inc()
         _log.info(
             "document_request",

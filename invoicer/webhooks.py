@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver
 from invoicer import metrics
 from invoicer.delivery.webhook_client import Attempt, post, signed_headers
 from invoicer.settings import InvoicerSettings
+from runtime.crashpoints import crashpoint
 from runtime.lifecycle import wait_for
 from runtime.logging import get_logger
 from runtime.postgres import TRANSIENT_ERRORS, Queries
@@ -112,6 +113,8 @@ class WebhookWorker:
             allows_loopback=self._settings.webhook_loopback,
             resolver=self._resolver,
         )
+        if attempt.error is None:
+            crashpoint("invoicer.after_webhook")
         wait = next_wait(delivery["attempts"] + 1)
         noted = (place[0], delivery["delivery_id"], *attempt, wait)
         async with self._pool.acquire() as connection, connection.transaction():

@@ -30,6 +30,12 @@ CrashPoint = Literal[
     "invoicer.after_issue",
     "invoicer.after_render",
     "invoicer.after_mail",
+    "invoicer.before_request",
+    "invoicer.after_request",
+    "invoicer.before_late",
+    "invoicer.before_reminders",
+    "invoicer.after_reminders",
+    "invoicer.after_webhook",
 ]
 CRASH_POINTS: tuple[str, ...] = get_args(CrashPoint)
 

@@ -74,6 +74,21 @@ async def test_fifty_parts_at_once_are_fifty_parts(client: Client) -> None:
     assert (shown["amount_due"], len(shown["payments"])) == (1105.48, PARALLEL)
 
 
+async def test_payments_at_once_that_are_too_much_settle_it_and_show_the_excess(
+    client: Client,
+) -> None:
+    paper, _ = await paper_of(client)
+    parts = [pay(client, paper, amount=100, reference=f"R-{n % 15}") for n in range(30)]
+    wholes = [pay(client, paper) for _ in range(5)]  # all that is due at that moment
+    answers = await asyncio.gather(*parts, *wholes)
+    assert {answer.status_code for answer in answers} == {200}
+    shown = client.ok("GET", f"/api/invoices/{paper.ref}")
+    amounts = [round(one["amount"] * 100) for one in shown["payments"]]
+    assert amounts.count(10_000) >= 15, "a reference counts once, whatever else comes"
+    assert (shown["state"], shown["amount_due"]) == ("PAID", 0)
+    assert sum(amounts) - round(shown["overpaid"] * 100) == round(TOTAL * 100)
+
+
 async def test_a_payment_is_taken_back_once(client: Client) -> None:
     paper, _ = await paper_of(client)
     paid = (await pay(client, paper)).json()
