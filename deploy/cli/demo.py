@@ -16,14 +16,20 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.demo_own import survey_own, tell_own_story
-from deploy.cli.demo_tables import loading, print_walk, step
+from deploy.cli.demo_tables import loading, print_balances, print_walk, step
 from deploy.cli.demo_telling import Telling
 from deploy.cli.verify import wide_console
 from deploy.demo import catalogue
 from deploy.demo.load import send_sample
 from deploy.demo.own_file import OwnFile
 from deploy.demo.sample import read_sample
-from deploy.demo.story import close_period, make_shop, sign_contracts, wait_for_invoices
+from deploy.demo.story import (
+    close_period,
+    make_shop,
+    note_payment,
+    sign_contracts,
+    wait_for_invoices,
+)
 from deploy.local.children import Child, ChildSpec
 from deploy.local.errors import StackError, StackNotFound, StateDirectoryInUse
 from deploy.local.find import StackAddress, find_stack
@@ -156,6 +162,9 @@ async def _tell_story(telling: Telling) -> tuple[Report, str]:
             await close_period(client, contracts)
             documents = await wait_for_invoices(client, contracts)
         paths = await telling.save_pdfs(client, documents)
+        with step(console, "A payment of 1,000.00 noted for the greatest invoice"):
+            await note_payment(client, documents[0], "1000")
+        print_balances(console, await client.request("GET", "/api/reports/trial-balance"))
         details = await client.request("GET", f"/api/invoices/{documents[1]['invoice_ref']}")
     _print_invoices(console, documents)
     print_walk(console, details, catalogue.TAX_PERCENT)

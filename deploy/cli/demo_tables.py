@@ -76,6 +76,17 @@ def plain(value: Decimal | int | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def print_balances(console: Console, balance: Mapping[str, Any]) -> None:
+    """Print what is in the accounts of each currency: debits on one side, credits on the other."""
+    for one in balance["currencies"]:
+        sides = ([a for a in one["accounts"] if sign * a["balance"] > 0] for sign in (1, -1))
+        debits, credits_ = (
+            " + ".join(f"{abs(a['balance']):,.2f} {a['account'].lower()}" for a in side)
+            for side in sides
+        )
+        console.print(f"  Booked in {one['currency']}: {debits} = {credits_}")
+
+
 def print_conservation(console: Console, report: Report, sent: Sent) -> None:
     """Set the sender's own ledger against the books."""
     count = report.conservation

@@ -117,7 +117,7 @@ async def _load(
         reason = str(error) or type(error).__name__
         raise NotExplained(f"the database can't be read: {reason}") from error
     try:
-        tenant_id, document_ref = await _find(connection, invoice)
+        tenant_id, document_ref = await find_document(connection, invoice)
         rows = await load_rows(connection, tenant_id, document_ref)
         assert rows is not None, "it was found"
         proof = prove(rows)
@@ -133,7 +133,7 @@ async def _load(
         await connection.close()
 
 
-async def _find(connection: Connection, invoice: str) -> tuple[int, UUID]:
+async def find_document(connection: Connection, invoice: str) -> tuple[int, UUID]:
     """Return the tenant and the ref of the one document that is meant."""
     try:
         ref = UUID(canonical_ref(invoice))

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "close": "deploy.cli.close:close",
     "verify": "deploy.cli.verify:verify",
     "explain": "deploy.cli.explain:explain",
+    "journal": "deploy.cli.journal:journal",
     "migrate": "deploy.cli.migrate:migrate",
     "gateway": "deploy.cli.services:gateway",
     "rater": "deploy.cli.services:rater",

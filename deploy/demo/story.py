@@ -82,6 +82,12 @@ async def wait_for_invoices(
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def note_payment(client: AsyncClient, document: Mapping[str, Any], amount: str) -> None:
+    """Note that a part of an invoice was paid on its day of issue."""
+    body = {"invoice_ref": document["invoice_ref"], "paid_date": document["issue_date"]}
+    await client.request("POST", "/api/invoices/reconcile", body | {"amount": amount})
+
+
 async def _issued(client: AsyncClient, contract_refs: Iterable[str]) -> list[dict[str, Any]]:
     """Return the documents that are issued by now, page by page of contracts and of documents."""
     refs, issued = list(contract_refs), []

@@ -154,7 +154,7 @@ CHECKS: Final = (
     Check(
         name="cash",
         sentence="every payment is booked once, and once more when it is taken back",
-        unit="entries",
-        run=by_statements(queries.entries_counted, queries.payments_misbooked),
+        unit="payments",
+        run=by_statements(queries.payments_counted, queries.payments_misbooked),
     ),
 )

@@ -41,6 +41,9 @@ LEFT JOIN (
 WHERE d.number IS NOT NULL AND ($1::integer IS NULL OR d.tenant_id = $1)
   AND (e.entries IS NULL OR e.entries <> e.last);
 
+-- name: payments_counted
+SELECT count(*) FROM payment WHERE $1::integer IS NULL OR tenant_id = $1;
+
 -- name: payments_misbooked
 -- A payment is booked once for its day, and the other way once when it is taken back.
 WITH booked AS (

@@ -41,6 +41,7 @@ def test_the_demonstration_bills_proves_and_leaves_nothing_running(state: Path) 
     for name, total in invoice_totals(read_sample()).items():
         assert re.search(rf"{name}.* {total:,.2f} USD", said), said
     assert "101,942 accepted = 100,000 rated + 1,900 duplicates + 40 conflicts" in said
+    assert re.search(r"Booked in USD: [\d,.]+ receivable \+ 1,000.00 cash = ", said), said
     assert "difference 0" in said
     assert "FAIL" not in said
     assert "/api/usage/event" in said
