@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from deploy.verify import credits, documents
+from deploy.verify import credits, documents, journal, payments
 from deploy.verify.check import Finding, Scope
 from invoicer.delivery.issued import load_issued
 from invoicer.delivery.view import build_view
@@ -40,7 +40,7 @@ async def broken(connection: asyncpg.Connection) -> dict[str, int]:
     found = {}
     async with connection.transaction():
         scope = Scope(connection=connection, tenant_id=None, kafka="")
-        for check in (*documents.CHECKS, *credits.CHECKS):
+        for check in (*documents.CHECKS, *credits.CHECKS, *journal.CHECKS, *payments.CHECKS):
             finding = Finding(check.unit)
             await check.run(scope, finding)
             if finding.difference and check.name not in ("files", "invoiced"):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from deploy.verify import credits, documents
+from deploy.verify import credits, documents, journal, payments
 from deploy.verify.check import Finding, Scope
 from invoicer.inputs import InputKey
 from invoicer.intake import Intake
@@ -71,7 +71,7 @@ async def broken(connection: asyncpg.Connection) -> dict[str, list[str]]:
     found = {}
     async with connection.transaction():
         scope = Scope(connection=connection, tenant_id=None, kafka="")
-        for check in (*documents.CHECKS, *credits.CHECKS):
+        for check in (*documents.CHECKS, *credits.CHECKS, *journal.CHECKS, *payments.CHECKS):
             finding = Finding(check.unit)
             await check.run(scope, finding)
             if finding.difference and check.name not in ("files", "invoiced"):

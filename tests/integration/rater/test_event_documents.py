@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from deploy.verify import credits, documents, event_documents, rows
+from deploy.verify import credits, documents, event_documents, journal, payments, rows
 from deploy.verify.check import Finding, Scope
 from deploy.verify.report import see_counted
 from invoicer.inputs import DueContract
@@ -82,7 +82,10 @@ async def broken(bench: Bench) -> dict[str, list[str]]:
     async with bench.connection.transaction():
         await see_counted(bench.connection)
         scope = Scope(connection=bench.connection, tenant_id=None, kafka=bench.kafka)
-        checks = (*documents.CHECKS, *event_documents.CHECKS, *credits.CHECKS, rows.CHECKS[-1])
+        checks = (
+            *(*documents.CHECKS, *event_documents.CHECKS, *credits.CHECKS, rows.CHECKS[-1]),
+            *(*journal.CHECKS, *payments.CHECKS),
+        )
         for check in checks:
             finding = Finding(check.unit)
             await check.run(scope, finding)
