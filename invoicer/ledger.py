@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from invoicer.repository import columns
 from runtime.postgres import Connection, Queries
 from schemas.document import DocumentKind, DocumentState
 from schemas.money import currency_digits, decimal_to_scaled, scaled_to_decimal
-from schemas.paying import Account
+from schemas.paying import Account, pay_by_credits
 from schemas.posting import (
     NOTHING,
     Balances,
@@ -62,10 +63,12 @@ class Deed(NamedTuple):
 class Member(NamedTuple):
     """A document of a family: where it stands, when money came last, and what is booked for it.
 
-    A family is a document with the credits that take something off it. entries: how many it has.
+    A family is a document, its root, with the credits that take something off it. entries: how many
+    there are of the document.
     """
 
     shard_key: int
+    root: UUID
     document_ref: UUID
     tenant_id: int
     entity_id: int
@@ -131,22 +134,42 @@ async def _load_deferred(
 async def load_families(connection: Connection, places: Iterable[tuple[int, UUID]]) -> list[Member]:
     """Return the documents of these places, each with its family."""
     rows = await connection.fetch(queries.load_families, *columns(places, 2))
-    return [_member(row) for row in rows]
+    found: list[Member] = []
+    for _root, family in groupby(rows, key=lambda row: (row["shard_key"], row["root"])):
+        found += _settled([_member(row) for row in family])
+    return found
+
+
+def _settled(family: Sequence[Member]) -> list[Member]:
+    """Let the credits of a family pay for its document; what is void takes no part."""
+    head = next((one for one in family if one.document_ref == one.root), None)
+    credits_ = [one for one in family if one is not head]
+    paying = [one for one in credits_ if one.state is not DocumentState.VOID]
+    void = [one for one in credits_ if one.state is DocumentState.VOID]
+    is_open = head is not None and head.state is not DocumentState.VOID
+    to_pay = head.account if head is not None and is_open else None
+    accounts = pay_by_credits(to_pay, [one.account for one in paying])
+    found = [one._replace(account=own) for one, own in zip(paying, accounts, strict=True)] + void
+    if head is None:
+        return found
+    set_off = -sum(account.set_off for account in accounts)
+    return [head._replace(account=head.account._replace(set_off=set_off)), *found]
 
 
 def _member(row: asyncpg.Record) -> Member:
     digits = currency_digits(row["currency"])
-    total, paid, left = (decimal_to_scaled(row[name], digits) for name in ("total", "paid", "left"))
+    total, paid = (decimal_to_scaled(row[name], digits) for name in ("total", "paid"))
     booked = Balances(*(decimal_to_scaled(row[name] or _ZERO, digits) for name in Balances._fields))
     return Member(
         shard_key=row["shard_key"],
+        root=row["root"],
         document_ref=row["document_ref"],
         tenant_id=row["tenant_id"],
         entity_id=row["entity_id"],
         currency=row["currency"],
         state=DocumentState(row["state"]),
         was_sent=row["was_sent"],
-        account=Account(total, paid, total - paid - left),
+        account=Account(total, paid),
         paid_date=row["paid_date"],
         entries=row["entries"] or 0,
         booked=booked,

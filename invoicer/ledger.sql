@@ -25,23 +25,22 @@ JOIN journal_entry e ON e.shard_key = c.shard_key AND e.document_ref = c.parent_
 -- name: load_families
 -- Documents with all the credits that take something off them: where each stands, and what is
 -- booked for it. Of a document that is such a credit, the family that it is in.
-WITH family AS (
+WITH family AS MATERIALIZED (
     SELECT DISTINCT d.shard_key,
         CASE WHEN d.total < 0 AND d.kind IN ('ADJUSTMENT', 'CREDIT') THEN d.parent_document_ref
         ELSE d.document_ref END AS root
     FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
     JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
 ), member AS (
-    SELECT d.* FROM family f
+    SELECT d.*, f.root FROM family f
     JOIN document d ON d.shard_key = f.shard_key AND d.document_ref = f.root
     UNION ALL
-    SELECT c.* FROM family f
+    SELECT c.*, f.root FROM family f
     JOIN document c ON c.shard_key = f.shard_key AND c.parent_document_ref = f.root
     WHERE c.total < 0 AND c.kind IN ('ADJUSTMENT', 'CREDIT')
 )
-SELECT m.shard_key, m.document_ref, m.tenant_id, m.entity_id, m.currency, m.state,
-    m.submission_date IS NOT NULL AS was_sent, m.total, came.*,
-    document_due(m.shard_key, m.document_ref, m.total) AS left, booked.*
+SELECT m.shard_key, m.root, m.document_ref, m.tenant_id, m.entity_id, m.currency, m.state,
+    m.submission_date IS NOT NULL AS was_sent, m.total, came.*, booked.*
 FROM member m
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(p.amount), 0) AS paid, max(p.paid_date) AS paid_date FROM payment p
@@ -56,4 +55,4 @@ CROSS JOIN LATERAL (
     WHERE e.shard_key = m.shard_key AND e.document_ref = m.document_ref
 ) booked
 WHERE m.number IS NOT NULL
-ORDER BY m.shard_key, m.document_ref;
+ORDER BY m.shard_key, m.root, m.number_in_contract;

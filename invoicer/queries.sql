@@ -402,7 +402,10 @@ FROM unnest($3::integer[], $4::uuid[], $5::bigint[], $6::text[], $7::integer[], 
 WHERE d.shard_key = n.shard_key AND d.document_ref = n.document_ref
 RETURNING d.shard_key, d.document_ref, d.tenant_id, d.entity_id, d.kind, d.event_ref, d.currency,
     d.net_terms, d.issue_date, d.period_end, d.sub_total, d.total_discount, d.total_tax,
-    d.credits_amount, d.total;
+    d.credits_amount, d.total < 0 AND d.kind IN ('ADJUSTMENT', 'CREDIT') AND EXISTS (
+        SELECT FROM document r
+        WHERE r.shard_key = d.shard_key AND r.document_ref = d.parent_document_ref
+          AND r.number IS NOT NULL) AS is_credit;
 
 -- name: queue_renders
 INSERT INTO invoicer_outbox (shard_key, tenant_id, document_ref, kind)

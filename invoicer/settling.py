@@ -71,4 +71,4 @@ async def set_off_issued(
 def _may_be_set_off(row: asyncpg.Record) -> bool:
     if row["kind"] == DocumentKind.PERIOD:
         return bool(row["net_terms"] == "DUE_UPON_USAGE")
-    return bool(row["total"] < 0 and row["kind"] != DocumentKind.EVENT)
+    return bool(row["is_credit"])

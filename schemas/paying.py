@@ -4,6 +4,7 @@ Amounts are whole numbers of the currency's minor unit. A credit document has a 
 paying it means paying the customer back, with the signs turned around.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from schemas.document import DocumentState
@@ -42,6 +43,21 @@ class Account(NamedTuple):
     def overpaid(self) -> int:
         """What has come beyond the total, never below zero."""
         return abs(self.left - self.due)
+
+
+def pay_by_credits(document: Account | None, credits_: Sequence[Account]) -> list[Account]:
+    """Let credits pay, in their order, for what is still due of the document that they are of.
+
+    What was paid back of a credit pays for nothing. document: None where there is none to be paid.
+    Returns the credits as they stand then; together they pay what is set off of the document.
+    """
+    left = 0 if document is None or document.total < 0 else document.total - document.paid
+    found = []
+    for one in credits_:
+        pays = max(min(left, one.paid - one.total), 0)
+        left -= pays
+        found.append(one._replace(set_off=-pays))
+    return found
 
 
 def amount_to_pay(account: Account, asked: int | None) -> int:

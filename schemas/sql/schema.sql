@@ -1553,7 +1553,8 @@ LANGUAGE sql STABLE AS $$
                 AND r.document_ref = d.parent_document_ref
             WHERE d.shard_key = place AND d.document_ref = ref AND d.number IS NOT NULL
               AND d.kind IN ('ADJUSTMENT', 'CREDIT') AND r.number IS NOT NULL
-              AND r.state <> 'VOID'), 0)
+              AND r.state <> 'VOID' AND r.total > 0
+              AND document_open(place, r.document_ref, r.total) > 0), 0)
         ELSE own.open
     END
     FROM document_open(place, ref, total) AS own (open)

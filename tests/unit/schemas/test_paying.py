@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from schemas.document import DocumentState
 from schemas.errors import Conflict
 from schemas.lifecycle import TRANSITIONS, Cause
-from schemas.paying import PAYABLE, Account, amount_to_pay, check_payable, state_after
+from schemas.paying import (
+    PAYABLE,
+    Account,
+    amount_to_pay,
+    check_payable,
+    pay_by_credits,
+    state_after,
+)
 
 S = DocumentState
 amounts = st.integers(-(10**15), 10**15)
@@ -66,3 +73,44 @@ def test_every_move_is_one_that_payments_may_cause(
 def test_nothing_is_paid_that_asks_for_nothing(state: DocumentState) -> None:
     with pytest.raises(Conflict, match="can't be paid"):
         check_payable(state)
+
+
+@pytest.mark.parametrize(
+    ("document", "credits_", "set_off"),
+    [
+        (Account(100, 0), [Account(-30, 0)], [-30]),
+        (Account(100, 80), [Account(-30, 0)], [-20]),
+        (Account(100, 80), [Account(-15, 0), Account(-15, 0)], [-15, -5]),
+        (Account(100, 130), [Account(-30, 0)], [0]),
+        (Account(100, 0), [Account(-30, -30), Account(-5, 0)], [0, -5]),
+        (Account(100, 0), [Account(-30, -40)], [0]),
+        (Account(-100, -130), [Account(-30, 0)], [0]),
+        (None, [Account(-30, 0)], [0]),
+    ],
+)
+def test_credits_pay_in_their_order_for_what_is_due(
+    document: Account | None, credits_: list[Account], set_off: list[int]
+) -> None:
+    assert [one.set_off for one in pay_by_credits(document, credits_)] == set_off
+
+
+@given(
+    amounts,
+    st.integers(0, 10**15),
+    st.lists(st.tuples(st.integers(1, 10**15), st.integers(0, 10**15))),
+)
+def test_nobody_owes_more_or_less_for_what_credits_pay(
+    total: int, magnitude: int, taken_off: list[tuple[int, int]]
+) -> None:
+    document = Account(total, magnitude if total >= 0 else -magnitude)
+    before = [Account(-amount, -paid_back) for amount, paid_back in taken_off]
+    after = pay_by_credits(document, before)
+    paid = document._replace(set_off=-sum(one.set_off for one in after))
+    assert paid.left + sum(one.left for one in after) == document.left + sum(
+        one.left for one in before
+    )
+    assert paid.overpaid == document.overpaid
+    assert [one.overpaid for one in after] == [one.overpaid for one in before]
+    if total > 0:
+        assert not (paid.due and any(one.due for one in after)), "one side alone is open"
+        assert 0 <= paid.set_off <= total
