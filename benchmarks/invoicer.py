@@ -28,7 +28,10 @@ from runtime.clock import system_clock
 from runtime.postgres import Connection, open_pool
 from tests.closed_periods import FINE, FLAT, TIERED, Books, Line, Product
 
-WRITTEN = ("document_input", "document", "document_product", "document_line", "invoicer_outbox")
+WRITTEN = (
+    *("document_input", "document", "document_product", "document_line", "journal_entry"),
+    "invoicer_outbox",
+)
 RENDERED = 60
 #: Issued before the clock starts: plans, connections and the tables' first pages are made.
 WARM_UP = 500
