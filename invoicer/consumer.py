@@ -181,8 +181,9 @@ async def scan_once(
 ) -> int:
     """Take the cuts of a span that no document took up; return how many there were.
 
-    Ends when none is left: each that was found is then recorded or parked. Each look begins where
-    the one before ended, so that what was billed long ago is passed over once.
+    Ends when none is left: each that was found is then recorded or parked, or held up by a lock and
+    left for the next scan. Each look begins where the one before ended, so that what was billed
+    long ago is passed over once.
     """
     found = 0
     while True:
@@ -194,5 +195,7 @@ async def scan_once(
             return found
         found += len(cuts)
         _log.info("lost_cuts_found", cuts=len(cuts))
-        await intake.take([key for key, _cut_at in cuts])
+        left = await intake.take([key for key, _cut_at in cuts])
+        if left == len(cuts) and since == cuts[-1][1]:
+            return found - left
         since = cuts[-1][1]

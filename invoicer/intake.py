@@ -3,13 +3,16 @@
 A batch is one transaction an issuer and year; a few are under way at once, of different customers,
 so that one is drawn up here while the database writes another. The database being away or busy is
 waited out. A batch that fails by itself is halved until the input at fault stands alone; that one
-is parked, where a person sees it, and the others go on.
+is parked, where a person sees it, and the others go on. Where somebody keeps a series or a contract
+locked for long, its entity is left to a later scan, and the others go on.
 """
 
 import asyncio
 import random
+import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
@@ -27,7 +30,7 @@ from invoicer.waiting import find_stranded
 from runtime.clock import Clock
 from runtime.lifecycle import wait_for
 from runtime.logging import get_logger
-from runtime.postgres import TRANSIENT_ERRORS
+from runtime.postgres import TRANSIENT_ERRORS, Connection
 from schemas.event_ref import SHARD_KEY_MASK
 
 _log = get_logger()
@@ -36,6 +39,10 @@ _Result = TypeVar("_Result")
 BACKOFF_SECONDS_MIN: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 15.0
 ERROR_LENGTH_MAX: Final = 2_000
+LOCK_WAIT: Final = "5s"
+"""How long a batch waits for a lock: far longer than others of us hold one."""
+HELD_SECONDS: Final = 30.0
+"""How long an entity with a lock that did not come is left alone."""
 
 _ROUTED_PER_QUERY: Final = 5_000
 _FIRST: Final = (-1, UUID(int=0))
@@ -65,16 +72,30 @@ class Intake:
         self._stopping = stopping
         self._issued = issued
         self._batches_at_once = batches_at_once
+        self._held_until: dict[tuple[int, int], float] = {}
 
-    async def take(self, keys: Sequence[InputKey]) -> None:
-        """Take all inputs; on return each is recorded with its document, or parked.
+    async def take(self, keys: Sequence[InputKey]) -> int:
+        """Take all inputs; on return each is recorded with its document, or parked, or left.
+
+        Returns how many are left for a scan, since a lock of their entity's did not come.
 
         Raises Stopping, and what is no input's fault and no passing trouble, such as a missing
         table: then the process should end.
         """
         distinct = sorted(set(keys))
-        for start in range(0, len(distinct), _ROUTED_PER_QUERY):
-            await self._take_distinct(distinct[start : start + _ROUTED_PER_QUERY])
+        return sum(
+            [
+                await self._take_distinct(distinct[start : start + _ROUTED_PER_QUERY])
+                for start in range(0, len(distinct), _ROUTED_PER_QUERY)
+            ]
+        )
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection that waits for locks within a bound; the pool sets it back."""
+        async with self._pool.acquire() as connection:
+            await connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+            yield connection
 
     async def take_events(self, contract: DueContract) -> None:
         """Bill what is due of a contract's events, each by a document; what fails is parked.
@@ -87,6 +108,10 @@ class Intake:
                 is_more = await self._retried(partial(self._bill_events, contract, count))
             except (Stopping, asyncpg.SyntaxOrAccessError):
                 raise
+            except asyncpg.LockNotAvailableError:
+                metrics.BATCHES_HELD.inc()
+                _log.warning("events_left_for_later", contract_ref=str(contract.contract_ref))
+                return
             except Exception as error:
                 if count == 1:
                     key = InputKey(*contract, UUID(int=0), "EVENT_DUE", 0)
@@ -97,7 +122,7 @@ class Intake:
 
     async def _bill_events(self, contract: DueContract, count: int) -> bool:
         with metrics.BATCH_SECONDS.time():
-            async with self._pool.acquire() as connection:
+            async with self._connection() as connection:
                 outcome, is_more = await bill_events(connection, *contract, count, self._clock)
         metrics.INPUTS_TAKEN.labels("taken").inc(outcome.inputs)
         metrics.DOCUMENTS_DRAFTED.inc(outcome.drafted)
@@ -119,16 +144,20 @@ class Intake:
                 arguments = (before, after, self._batch_size_max)
                 stranded, after = await find_stranded(connection, *arguments)
             for issuer, documents in stranded.items():
-                outcome = await self._retried(partial(self._release, issuer, documents))
+                try:
+                    outcome = await self._retried(partial(self._release, issuer, documents))
+                except asyncpg.LockNotAvailableError:
+                    self._hold(issuer)
+                    continue
                 self._report(issuer, outcome)
                 released += outcome.issued
         return released
 
     async def _release(self, issuer: Issuer, documents: Sequence[DocumentKey]) -> Outcome:
-        async with self._pool.acquire() as connection:
+        async with self._connection() as connection:
             return await release(connection, issuer, documents, self._clock)
 
-    async def _take_distinct(self, keys: Sequence[InputKey]) -> None:
+    async def _take_distinct(self, keys: Sequence[InputKey]) -> int:
         routed = await self._retried(partial(self._route, keys))
         for key in sorted(set(keys).difference(found.key for found in routed)):
             await self._park(key, "names no cut of a period of that contract product")
@@ -146,17 +175,40 @@ class Intake:
                 lanes[found.key.shard_key * len(lanes) // (SHARD_KEY_MASK + 1)].append(found)
         ended = await asyncio.gather(*map(self._take_lane, lanes), return_exceptions=True)
         for error in ended:
-            if error is not None:
+            if isinstance(error, BaseException):
                 raise error
+        return sum(left for left in ended if isinstance(left, int))
 
-    async def _take_lane(self, inputs: Sequence[Routed]) -> None:
-        """Take inputs batch by batch. A customer's are in one lane, so that years follow years."""
+    async def _take_lane(self, inputs: Sequence[Routed]) -> int:
+        """Take inputs batch by batch; return how many are left.
+
+        A customer's are in one lane, so that years follow years.
+        """
+        left = 0
         by_issuer: dict[Issuer, list[Routed]] = defaultdict(list)
         for found in inputs:
             by_issuer[found.issuer].append(found)
         for issuer, own in sorted(by_issuer.items()):
             for start in range(0, len(own), self._batch_size_max):
-                await self._take_halving(issuer, own[start : start + self._batch_size_max])
+                batch = own[start : start + self._batch_size_max]
+                if self._is_held(issuer):
+                    left += len(batch)
+                    continue
+                try:
+                    await self._take_halving(issuer, batch)
+                except asyncpg.LockNotAvailableError:
+                    self._hold(issuer)
+                    left += len(batch)
+        return left
+
+    def _is_held(self, issuer: Issuer) -> bool:
+        return time.monotonic() < self._held_until.get(issuer[:2], 0.0)
+
+    def _hold(self, issuer: Issuer) -> None:
+        """Leave an entity alone for a while: somebody keeps what its documents need locked."""
+        self._held_until[issuer[:2]] = time.monotonic() + HELD_SECONDS
+        metrics.BATCHES_HELD.inc()
+        _log.warning("entity_left_for_later", entity_id=issuer.entity_id)
 
     async def _route(self, keys: Sequence[InputKey]) -> list[Routed]:
         async with self._pool.acquire() as connection:
@@ -169,7 +221,7 @@ class Intake:
             batch = pending.pop()
             try:
                 await self._retried(partial(self._take_batch, issuer, batch))
-            except (Stopping, asyncpg.SyntaxOrAccessError):
+            except (Stopping, asyncpg.SyntaxOrAccessError, asyncpg.LockNotAvailableError):
                 raise  # no input is at fault, so none may be parked for it
             except Exception as error:
                 if len(batch) == 1:
@@ -181,7 +233,7 @@ class Intake:
 
     async def _take_batch(self, issuer: Issuer, inputs: Sequence[Routed]) -> None:
         with metrics.BATCH_SECONDS.time():
-            async with self._pool.acquire() as connection:
+            async with self._connection() as connection:
                 outcome = await take_inputs(connection, issuer, inputs, self._clock)
         self._report(issuer, outcome)
 

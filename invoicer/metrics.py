@@ -24,6 +24,10 @@ BATCHES_RETRIED = Counter(
 BATCHES_HALVED = Counter(
     "invoicer_batches_halved_total", "Batches split because an input in them could not be taken."
 )
+BATCHES_HELD = Counter(
+    "invoicer_batches_held_total",
+    "Batches left for later because somebody kept a series or a contract locked.",
+)
 PERIODS_OVERDUE = Gauge(
     "invoicer_periods_overdue", "Closed periods past the grace that no document has taken up yet."
 )
