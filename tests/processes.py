@@ -1,6 +1,8 @@
 """Services as real processes: started, killed, started again, and always ended with the test."""
 
+import re
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -47,6 +49,13 @@ class Service:
     def log_text(self) -> str:
         """Everything the process has said."""
         return self._spec.log.read_text(errors="replace")
+
+    def metric(self, name: str) -> float:
+        """Read one of its metrics, with its labels where it has some; 0 where it has none yet."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def start(self, *, is_awaited: bool = True, **env: str) -> "Service":
         """Start the process, with variables on top; wait until it is ready unless told not to."""

@@ -158,8 +158,14 @@ async def test_four_invoicers_on_one_close_bill_it_once(
         found = await close_many(database, 60, Books())
         await publish(stack_env, [value for _key, value in found] * 2)
         await wait_until_issued(database, 60)
+        assert await total(invoicers, 'invoicer_inputs_total{outcome="taken"}') == 60
+        assert await total(invoicers, 'invoicer_inputs_total{outcome="repeated"}') > 0
         assert [invoicer.stop() for invoicer in invoicers] == [0] * 4
     await assert_billed_once(database, 60)
+
+
+async def total(services: Sequence[Service], metric: str) -> float:
+    return sum([await asyncio.to_thread(one.metric, metric) for one in services])
 
 
 async def test_kills_at_random_moments_lose_and_repeat_nothing(

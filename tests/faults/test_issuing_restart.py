@@ -1,8 +1,6 @@
 """Thousands of documents under way: a killed invoicer goes on there, a lock holds up its own."""
 
 import asyncio
-import re
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,15 +20,6 @@ SETTINGS = {
     "METERLINE_INVOICER_RENDER_THREADS": "0",
 }
 ISSUED = "SELECT document_ref, number, issued_at FROM document WHERE number IS NOT NULL"
-
-
-def issued_by(service: Service) -> int:
-    """Read how many documents a process has issued."""
-    with urllib.request.urlopen(f"{service.url}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    found = re.search(r"^invoicer_documents_issued_total (\S+)$", text, re.MULTILINE)
-    assert found
-    return int(float(found[1]))
 
 
 async def test_an_issue_goes_on_where_it_was_when_the_invoicer_was_killed(
@@ -61,7 +50,8 @@ async def kill_in_the_middle(
         assert contracts // 2 <= len(before) < contracts, "it died in the middle"
         await asyncio.to_thread(invoicer.start)
         await wait_until_issued(database, contracts)
-        assert await asyncio.to_thread(issued_by, invoicer) == contracts - len(before)
+        issued = await asyncio.to_thread(invoicer.metric, "invoicer_documents_issued_total")
+        assert issued == contracts - len(before)
         assert await asyncio.to_thread(invoicer.stop) == 0
     async with connected(database) as connection:
         after = {row["document_ref"]: tuple(row) for row in await connection.fetch(ISSUED)}

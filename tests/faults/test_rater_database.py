@@ -4,10 +4,8 @@ What it comes to is what an undisturbed run of the same log comes to, byte for b
 """
 
 import asyncio
-import re
 import shutil
 import tempfile
-import urllib.request
 import uuid
 from collections.abc import AsyncIterator
 from datetime import date
@@ -79,14 +77,6 @@ def env(stack_env: dict[str, str]) -> dict[str, str]:
     return stack_env | SMALL_STEPS
 
 
-def metric(service: Service, name: str) -> float:
-    """Read a metric of a running service."""
-    with urllib.request.urlopen(f"{service.url}/metrics", timeout=10) as answer:
-        found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
-    assert found, name
-    return float(found[1])
-
-
 async def test_a_commit_whose_answer_is_lost_counts_once(
     world: World, env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -97,7 +87,7 @@ async def test_a_commit_whose_answer_is_lost_counts_once(
             rater.start(is_awaited=False)
             await world.happen()
             await world.done()
-            assert await asyncio.to_thread(metric, rater, "rater_retries_total") > 0
+            assert await asyncio.to_thread(rater.metric, "rater_retries_total") > 0
             assert await asyncio.to_thread(rater.stop) == 0
         assert cutter.cuts == 12
     with running(peaceful):
@@ -118,8 +108,8 @@ async def test_what_the_database_refuses_is_done_later_and_whole(
         rater.start(is_awaited=False)
         await world.happen()
         await world.done()
-        assert await asyncio.to_thread(metric, rater, "rater_retries_total") > 3
-        assert await asyncio.to_thread(metric, rater, "rater_partitions_stopped") == 0
+        assert await asyncio.to_thread(rater.metric, "rater_retries_total") > 3
+        assert await asyncio.to_thread(rater.metric, "rater_partitions_stopped") == 0
         assert await asyncio.to_thread(rater.stop) == 0
         assert await world.connection.fetchval(f"SELECT last_value FROM {counted}") >= 8
         for table in ("rater_partition", "usage_event_row"):
@@ -191,7 +181,7 @@ async def test_a_database_server_that_is_killed_again_and_again_loses_nothing(
             for contract in world.contracts:
                 await ask_to_close(world.connection, contract, date(2024, 1, 31))
             await world.done()
-            assert await asyncio.to_thread(metric, rater, "rater_retries_total") > 0
+            assert await asyncio.to_thread(rater.metric, "rater_retries_total") > 0
             assert rater.stop() == 0
             await world.check(rater)
         await world.connection.close()

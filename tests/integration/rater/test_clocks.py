@@ -6,6 +6,8 @@ given a clock whose hands a test moves: it closes by that clock and by nothing e
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from importlib import resources
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from tests.factories import (
     PER_UNIT,
     MadeContract,
+    ask_to_close,
     make_contract,
     make_customer_in,
     make_meter,
@@ -20,6 +23,7 @@ from tests.factories import (
 )
 from tests.integration.rater.conftest import Bench
 from tests.integration.rater.test_automatic_closing import Hands
+from tests.processes import Service, running
 from tests.rating import Use, await_tasks, eventually
 
 MOMENT, HOUR, DAY = timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)
@@ -61,7 +65,7 @@ class Story:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    async def sign(self, zone: str, first: date) -> MadeContract:
+    async def sign(self, zone: str, first: date, closing: str = "AUTOMATIC") -> MadeContract:
         bench = self.bench
         self.meter = await make_meter(bench.connection, bench.tenant)
         self.customer = await make_customer_in(bench.connection, bench.tenant, 0, bench.partitions)
@@ -71,7 +75,7 @@ class Story:
             start=first,
             timezone=zone,
             issue_day=None,
-            closing="AUTOMATIC",
+            closing=closing,
         )
 
     def use(self, instant: datetime, quantity: str) -> Use:
@@ -128,3 +132,43 @@ async def test_a_period_closes_once_at_its_instant_however_the_clock_jumps(
 
 def shown(cuts: Sequence[asyncpg.Record]) -> list[tuple[datetime, int, int]]:
     return [(cut["end_at"], cut["cut_number"], cut["quantity"]) for cut in cuts]
+
+
+async def test_zone_files_that_change_under_a_rater_move_no_bound(
+    bench: Bench, stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    story = Story(bench)
+    contract = await story.sign("Europe/Berlin", date(2024, 1, 1), "MANUAL")
+    end = datetime.fromisoformat("2024-01-31T23:00:00+00:00")
+    # The system's files say by now that Berlin has Tokyo's time: its January ends 8 hours before.
+    zones = tmp_path / "zones"
+    (zones / "Europe").mkdir(parents=True)
+    tokyo = resources.files("tzdata.zoneinfo").joinpath("Asia", "Tokyo").read_bytes()
+    (zones / "Europe" / "Berlin").write_bytes(tokyo)
+    rater = Service("rater", stack_env, tmp_path)
+    with running(rater):
+        rater.start()
+        await bench.produce([story.use(end - HOUR, "1"), story.use(end, "10")])
+        await bench.rated()
+        before = await stored(bench)
+        assert [start for start, _end, _quantity in before][1] == end
+        assert rater.stop() == 0
+        rater.start(PYTHONTZPATH=str(zones))
+        await bench.produce([story.use(end - 2 * HOUR, "100"), story.use(end + HOUR, "1000")])
+        await bench.rated()
+        await ask_to_close(bench.connection, contract, date(2024, 1, 31))
+        [cut] = await story.await_cuts(1)
+        assert rater.stop() == 0
+    assert (cut["end_at"], cut["quantity"]) == (end, 101)
+    after = await stored(bench)
+    assert [row[:2] for row in after] == [row[:2] for row in before]
+    assert [row[2] for row in after] == [101, 1010]
+
+
+async def stored(bench: Bench) -> list[tuple[datetime, datetime, int]]:
+    """Return the bounds of the periods that are stored, and what is used in each."""
+    rows = await bench.connection.fetch(
+        "SELECT p.start_at, p.end_at, c.quantity::integer FROM billing_period p "
+        "JOIN charge c USING (shard_key, period_ref) ORDER BY p.start_at"
+    )
+    return [tuple(row) for row in rows]
