@@ -52,6 +52,7 @@ from gateway.manage.terms import Edit, Payable, read_edit
 from gateway.manage.values import DUE_UPON_USAGE
 from gateway.manage.values import ref as read_ref
 from runtime.postgres import Connection
+from schemas.contract_lifecycle import ContractState, ways_from
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import month_of, shard_key_of, tenant_bits
 
@@ -93,7 +94,7 @@ async def hold_contract(connection: Connection, tenant_id: int, contract_ref: UU
     row = await connection.fetchrow(queries.hold_contract, *key, contract_ref)
     if row is None:
         raise NotFound("contract_unknown", f"there is no contract {contract_ref}")
-    if row["state"] == "CANCELLED":
+    if not ways_from(ContractState(row["state"])):
         raise Conflict("contract_cancelled", f"contract {contract_ref} was cancelled already")
     rows = await connection.fetch(
         queries.list_contract_products,

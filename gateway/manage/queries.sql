@@ -319,6 +319,19 @@ LEFT JOIN partition_task t ON t.partition = c.partition
 WHERE v.tenant_id = $1 AND v.shard_key = $2 AND v.contract_ref = ANY ($3)
 ORDER BY v.contract_ref, v.version;
 
+-- name: list_contract_changes
+-- What the audit log has of a contract, the newest first; $3: from an entry on, null: from the last.
+SELECT number, entry::jsonb ->> 'at' AS at, entry::jsonb ->> 'actor' AS actor,
+    entry::jsonb ->> 'action' AS action,
+    -- Publishing keeps the terms, and its entry has them afterwards alone.
+    CASE entry::jsonb ->> 'action' WHEN 'contract.published' THEN entry::json ->> 'after'
+    ELSE entry::json ->> 'before' END AS before
+FROM audit_entry
+WHERE tenant_id = $1 AND subject = $2 AND ($3::bigint IS NULL OR number <= $3)
+  AND starts_with(entry::jsonb ->> 'action', 'contract.')
+  AND entry::jsonb ->> 'action' <> 'contract.closing_asked'
+ORDER BY number DESC LIMIT $4;
+
 -- name: find_closed_since
 -- The first period from a day on, of some contract products, that was closed.
 SELECT min(start_date) FROM billing_period

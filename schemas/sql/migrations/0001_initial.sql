@@ -238,12 +238,15 @@ CREATE TABLE audit_entry (
     number bigint NOT NULL,
     entry text NOT NULL CHECK (entry IS JSON OBJECT),
     hash bytea NOT NULL,
+    subject text NOT NULL GENERATED ALWAYS AS (coalesce(entry::jsonb ->> 'subject', '')) STORED,
     PRIMARY KEY (tenant_id, number)
 );
 COMMENT ON TABLE audit_entry IS
 'Writer: gateway. Who did what, from where, and what it was before and after, written in the
 transaction that did it. hash is SHA-256 over the hash before it, the number as 8 bytes, and the
-entry: none can be changed, taken out or put in between unnoticed.';
+entry: none can be changed, taken out or put in between unnoticed. subject: the entry''s, in a column
+since row-level security lets no index help with a part of a text.';
+CREATE INDEX audit_entry_subject ON audit_entry (tenant_id, subject, number);
 
 -- When what an entry tells was done. It is written in UTC, so no setting changes what it means.
 CREATE FUNCTION audit_time(entry text) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
@@ -514,6 +517,39 @@ CREATE INDEX contract_customer ON contract (shard_key, customer_id);
 CREATE INDEX contract_news ON contract (tenant_id, reference_version);
 CREATE TRIGGER contract_version BEFORE INSERT OR UPDATE ON contract
 FOR EACH ROW EXECUTE FUNCTION stamp_reference_version();
+
+CREATE TABLE contract_transition (
+    old_state text NOT NULL,
+    new_state text NOT NULL,
+    action text NOT NULL,
+    PRIMARY KEY (old_state, new_state, action)
+);
+COMMENT ON TABLE contract_transition IS
+'Writer: migrate. The ways between the states of a contract, and what people call going each: the
+table of schemas/contract_lifecycle.py. A DRAFT is a row of contract_draft.';
+INSERT INTO contract_transition (old_state, new_state, action) VALUES
+('DRAFT', 'DRAFT', 'contract.draft_edited'),
+('DRAFT', 'ACTIVE', 'contract.published'),
+('DRAFT', 'CANCELLED', 'contract.draft_dropped'),
+('ACTIVE', 'ACTIVE', 'contract.edited'),
+('ACTIVE', 'CANCELLED', 'contract.cancelled');
+
+CREATE FUNCTION keep_contract_way() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM contract_transition WHERE old_state = OLD.state AND new_state = NEW.state
+    ) THEN
+        RAISE EXCEPTION 'contract % cannot go from % to %', OLD.contract_ref, OLD.state, NEW.state
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    IF NEW.version <> OLD.version + 1 THEN
+        RAISE EXCEPTION 'contract % goes from version % to the next, not to %',
+            OLD.contract_ref, OLD.version, NEW.version USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER contract_way BEFORE UPDATE OF state, version ON contract
+FOR EACH ROW EXECUTE FUNCTION keep_contract_way();
 
 CREATE TABLE contract_draft (
     shard_key integer NOT NULL,

@@ -24,6 +24,7 @@ NAMED = {
     ("GET", "/api/usage/products/{usage_product_ref}"): 404,
     ("POST", "/api/pricings/{pricing_ref}/publish"): 404,
     ("GET", "/api/contracts/{contract_ref}"): 404,
+    ("GET", "/api/contracts/history/{contract_ref}"): 404,
     ("GET", "/api/contracts/credits/{contract_ref}"): 404,
     ("GET", "/api/contracts/balances/{contract_ref}"): 404,
     ("POST", "/api/contracts/close/{contract_ref}"): 404,
