@@ -3,11 +3,11 @@
 An event that follows the others of its charge is added to what the charge remembers. Whatever
 comes out of order or was amended has the charge folded again from the period's events, once a
 transaction. A time-weighted total also begins with what the periods before it end with, so one that
-changes at its end has the next one folded again.
+changes at its end has the next one folded again, also where an edit of the contract lies between.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Final
 from uuid import UUID
@@ -30,6 +30,7 @@ from schemas.money import (
     Quantity,
     scaled_to_decimal,
 )
+from schemas.periods import first_instant
 from schemas.price import price_total
 
 _DAY: Final = timedelta(days=1)
@@ -83,10 +84,10 @@ async def save_shares(connection: Connection, shares: Shares) -> list[NewTotal]:
 
 
 def first_of_lines(charges: Iterable[Charge]) -> list[Charge]:
-    """Return each line's first charge: what follows it may begin with how it ends."""
+    """Return the first charge of each line and its kin: what follows may begin with how it ends."""
     first: dict[Line, Charge] = {}
     for charge in sorted(charges, key=lambda charge: (charge.period.start, charge.key)):
-        first.setdefault(charge.line, charge)
+        first.setdefault(charge.line.kin[0], charge)
     return list(first.values())
 
 
@@ -172,13 +173,21 @@ async def _fold_again(connection: Connection, charge: Charge) -> Total:
 
 
 async def _carried(connection: Connection, charge: Charge) -> Last | None:
-    """Return what a time-weighted charge begins with: the last value of the line's periods before.
+    """Return what a time-weighted charge begins with: the last value of the periods before.
 
-    Of earlier contracts nothing is carried in.
+    They are the line's, and its kin's up to where the line begins. Of earlier contracts nothing is
+    carried in.
     """
     if charge.line.aggregation != "TIME_WEIGHTED":
         return None
-    for row in await connection.fetch(queries.find_carried, *_places([charge])):
+    own, start = charge.line.product, charge.period.period.start
+    begins = first_instant(own.terms.first_day, own.terms.timezone)
+    places = [(charge.line, start)] + [
+        (line, begins)
+        for line in charge.line.kin
+        if line.product.version < own.version and not line.product.is_pending
+    ]
+    for row in await connection.fetch(queries.find_carried, *_places(places)):
         return read_progress(row["progress"])[1]
     return None
 
@@ -187,12 +196,15 @@ async def _following(connection: Connection, moved: Sequence[NewTotal]) -> set[C
     """Return the charges that begin with what these end with."""
     if not moved:
         return set()
-    rows = await connection.fetch(
-        queries.find_following, *_places([total.charge for total in moved])
-    )
+    places = [
+        (line, total.charge.period.period.start)
+        for total in moved
+        for line in total.charge.line.kin
+        if line is total.charge.line or line.product.version > total.charge.line.product.version
+    ]
     found: set[Charge] = set()
-    for row in rows:
-        charge = moved[row["place"]].charge.line.charge_at(micros(row["start_at"]), None)
+    for row in await connection.fetch(queries.find_following, *_places(places)):
+        charge = places[row["place"]][0].charge_at(micros(row["start_at"]), None)
         assert charge is not None, "a stored period lies within its contract"
         found.add(charge)
     await ensure_periods(connection, {id(c.period): (c.line.product, c.period) for c in found})
@@ -200,15 +212,15 @@ async def _following(connection: Connection, moved: Sequence[NewTotal]) -> set[C
     return found
 
 
-def _places(charges: Sequence[Charge]) -> tuple[list[object], ...]:
+def _places(places: Sequence[tuple[Line, datetime]]) -> tuple[list[object], ...]:
     """Return the columns that `find_carried` and `find_following` ask by."""
-    products = [charge.line.product for charge in charges]
+    products = [line.product for line, _ in places]
     return (
-        list(range(len(charges))),
+        list(range(len(places))),
         [product.shard_key for product in products],
         [product.ref for product in products],
-        [charge.line.ref for charge in charges],
-        [charge.period.period.start for charge in charges],
+        [line.ref for line, _ in places],
+        [instant for _, instant in places],
     )
 
 

@@ -62,7 +62,7 @@ class Product(msgspec.Struct):
     """A contract product: the terms that cut its time into periods, and those in use so far.
 
     waits_for_call: its periods are closed by a call alone. version: of its contract.
-    bills_events: one by one, upon usage.
+    bills_events: one by one, upon usage. is_pending: it is being back-filled, and prices nothing.
     """
 
     ref: UUID
@@ -78,6 +78,7 @@ class Product(msgspec.Struct):
     version: int = 1
     customer_id: int = 0
     bills_events: bool = False
+    is_pending: bool = False
 
     @classmethod
     def of(
@@ -136,11 +137,13 @@ class Line:
     charge: that of the period [start, end) looked for last, which is mostly the next one too; a
     line with cells has more than one of a period, and none is looked for last.
     has_cells, has_fees: the line's price is one of cells, of single events.
+    kin: where what is weighted by time goes on through edits, the lines that it goes on in, of all
+    versions in their order, this one among them.
     """
 
     __slots__ = (
         *("aggregation", "charge", "charges", "end", "feeds", "has_cells", "has_fees", "is_count"),
-        *("is_plain", "meter_id", "price", "pricing_line_id", "product", "ref", "start"),
+        *("is_plain", "kin", "meter_id", "price", "pricing_line_id", "product", "ref", "start"),
         "unique_key",
     )
 
@@ -172,6 +175,7 @@ class Line:
         self.charges: dict[tuple[int, str], Charge] = {}
         self.start = self.end = 0
         self.charge: Charge | None = None
+        self.kin: tuple[Line, ...] = (self,)
 
     def charge_at(self, instant: int, data: str | None) -> "Charge | None":
         """Return the charge that usage of an instant adds to, None outside the contract.

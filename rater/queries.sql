@@ -169,7 +169,7 @@ JOIN customer c USING (shard_key, customer_ref);
 SELECT c.tenant_id, c.customer_id, c.contract_ref, c.closing, p.shard_key, p.contract_product_ref,
        p.billing_start_date, p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day,
        p.payment_time, p.timezone, p.net_terms, p.version, p.since_date, p.until_date,
-       p.is_pending, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
+       p.is_pending, p.lineage_ref, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
        pl.price::text AS price, m.aggregation, m.unique_key
 FROM unnest($1::integer[], $2::integer[]) AS wanted (shard_key, customer_id)
 JOIN contract c USING (shard_key, customer_id)
@@ -435,18 +435,20 @@ SELECT DISTINCT date_trunc('day', occurred_at, 'UTC') AS day FROM (
 ORDER BY day;
 
 -- name: find_carried
--- How far the last charges of lines before these instants have got; none where there is none.
+-- How far the last charges of lines before these instants have got, the latest first; none where
+-- there is none.
 SELECT wanted.place, c.progress
 FROM unnest($1::integer[], $2::integer[], $3::uuid[], $4::uuid[], $5::timestamptz[])
 AS wanted (place, shard_key, contract_product_ref, contract_line_ref, start_at)
 CROSS JOIN LATERAL (
-    SELECT own.progress FROM billing_period p
+    SELECT own.progress, p.start_at FROM billing_period p
     JOIN charge own ON own.shard_key = p.shard_key AND own.period_ref = p.period_ref
     WHERE p.shard_key = wanted.shard_key
       AND p.contract_product_ref = wanted.contract_product_ref AND p.start_at < wanted.start_at
       AND own.contract_line_ref = wanted.contract_line_ref
     ORDER BY p.start_at DESC LIMIT 1
-) c;
+) c
+ORDER BY c.start_at DESC;
 
 -- name: find_following
 -- The first period after each of these that has a charge of the line, or is closed.

@@ -162,6 +162,7 @@ def read_products(
     feeds: as `Memory.feeds`, None where no events are added: totals are known, and cut.
     """
     products: dict[UUID, tuple[Product, list[Line]]] = {}
+    weighted: dict[tuple[UUID, int], list[Line]] = {}
     for row in rows:
         ref = row["contract_product_ref"]
         if ref not in products:
@@ -180,6 +181,11 @@ def read_products(
                     feeds=None if feeds is None else feeds.get(row["meter_id"]),
                 )
             )
+            if row["aggregation"] == "TIME_WEIGHTED":
+                weighted.setdefault((row["lineage_ref"], row["meter_id"]), []).append(lines[-1])
+    for kin in weighted.values():
+        for line in kin:
+            line.kin = tuple(sorted(kin, key=lambda one: one.product.version))
     return list(products.values())
 
 
@@ -194,6 +200,7 @@ def _product(row: asyncpg.Record, tenant: Tenant) -> Product:
         version=row["version"],
     )
     product.customer_id = row["customer_id"]
+    product.is_pending = row["is_pending"]
     product.bills_events = row["net_terms"] == "DUE_UPON_USAGE"
     return product
 

@@ -65,7 +65,7 @@ async def _make_version(
         )
         made: dict[int, tuple[str, tuple[str, ...]]] = {}
         for position, pricing in enumerate(pricings):
-            former = next(row for row in standing if row["position"] == position)
+            former = [row for row in standing if row["position"] == position][-1]
             made[position] = await _add_product(
                 connection, contract, former, pricing, version, from_date, terms
             )
@@ -110,5 +110,7 @@ async def _add_product(
         "since_date": from_date,
         "is_pending": True,
     }
+    if from_date > former["billing_start_date"]:
+        product["carries_on_ref"] = former["lineage_ref"]
     await add_row(connection, "contract_product", product)
     return str(ref), await add_lines(connection, product, pricing, month, place)

@@ -136,13 +136,30 @@ def _values(key: str, events: Sequence[asyncpg.Record]) -> set[str]:
     return found
 
 
+def _is_in(instant: datetime, spans: Sequence["asyncpg.Range[datetime]"]) -> bool:
+    """Tell whether an instant lies in one of several spans of time, which all begin."""
+    return any(
+        span.lower is not None
+        and span.lower <= instant
+        and (span.upper is None or instant < span.upper)
+        for span in spans
+    )
+
+
 def _weighted(
     row: asyncpg.Record, own: Sequence[asyncpg.Record], events: Sequence[asyncpg.Record]
 ) -> Fraction:
-    """Let each value hold until the next, the last one of the contract's earlier periods first."""
+    """Let each value hold until the next, the last one of the contract's earlier periods first.
+
+    Of what it was before an edit, too, as far as it had such a line.
+    """
     start: datetime = row["start_at"]
     end: datetime = row["end_at"]
-    earlier = [e for e in events if row["in_force_at"] <= e["occurred_at"] < start]
+    earlier = [
+        event
+        for event in events
+        if event["occurred_at"] < start and _is_in(event["occurred_at"], row["before"])
+    ]
     value = counted(earlier[-1]) if earlier else Fraction(0)
     area, since = Fraction(0), start
     for event in own:

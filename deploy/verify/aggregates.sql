@@ -3,7 +3,8 @@
 
 -- name: targets
 -- $2: true for the charges, false for the cuts. Those of a customer's meter stand together.
--- in_force_at: where the contract product begins. missing: the period has no charge.
+-- before: the times in which the contract product, or one that it carries on, has had a line of the
+-- meter. missing: the period has no charge.
 WITH waiting AS (
     SELECT change.shard_key, change.contract_ref
     FROM partition_change change LEFT JOIN partition_task task USING (partition, reference_version)
@@ -25,7 +26,19 @@ stored AS (
 )
 SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregation,
        meter.unique_key, contract_line_ref, period_ref, start_at, end_at,
-       billing_start_date::timestamp AT TIME ZONE timezone AS in_force_at,
+       ARRAY(
+           SELECT tstzrange(
+               greatest(kin.billing_start_date, kin.since_date)::timestamp AT TIME ZONE kin.timezone,
+               least(kin.billing_end_date + 1, kin.until_date)::timestamp
+               AT TIME ZONE kin.timezone)
+           FROM contract_product kin
+           JOIN contract_line own USING (shard_key, contract_product_ref)
+           JOIN pricing_line sold ON sold.pricing_line_id = own.pricing_line_id
+           WHERE (kin.shard_key, kin.contract_ref, kin.lineage_ref)
+               = (product.shard_key, product.contract_ref, product.lineage_ref)
+             AND sold.meter_id = meter.meter_id AND NOT kin.is_pending
+             AND coalesce(greatest(kin.billing_start_date, kin.since_date) < kin.until_date, true)
+       ) AS before,
        coalesce(cut_number, 0) AS cut_number,
        coalesce(rated_before, 9223372036854775807) AS rated_before,
        quantity, exact_quantity, event_count, stored.shard_key IS NULL AS missing

@@ -30,7 +30,6 @@ from gateway.manage.contract_writing import RefMaker
 from gateway.manage.terms import read_cancellation
 from gateway.manage.values import ref as read_ref
 from runtime.postgres import Connection
-from schemas.errors import InvalidInput
 from schemas.event_ref import month_of, tenant_bits
 from schemas.periods import period_at
 
@@ -103,9 +102,6 @@ async def _cut_short(
     """Add the running period once more, shorter; returns the ref of the product that has it."""
     tenant_id, place, contract_ref = contract.key
     since = start if start > running.row["billing_start_date"] else None
-    if since is not None and any(line["aggregation"] == "TIME_WEIGHTED" for line in running.lines):
-        detail = "can't end within a period while a meter is weighted by time: let it end with it"
-        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
     maker = RefMaker(month_of(contract_ref.int), place, tenant_bits(caller(request).tenant_ref))
     version = contract.next_version
     ref = maker.product_ref(contract_ref, running.row["position"], version)

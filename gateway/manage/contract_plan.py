@@ -237,12 +237,6 @@ def _refuse_what_goes_on(
     known = {line["pricing_line_id"] for line in former.lines}
     is_as_before = _decode(settled.overrides) == _decode(former.row["overrides"])
     for line in settled.lines:
-        if line["aggregation"] == "TIME_WEIGHTED":
-            detail = (
-                f"{line['item']!r} is weighted by time: its value is not carried on from the "
-                f"periods before {since} yet"
-            )
-            fields.add("not_supported_yet", detail, "line_items")
         is_once = _decode(line["price"]).get("recurring") is False
         is_known = line["pricing_line_id"] in known and (is_as_before or not line.get("is_own"))
         if is_once and not is_known:

@@ -68,6 +68,7 @@ async def charge(scope: Scope, finding: Finding, events: int, tell: Tell) -> Non
         own: list[Line] = []
         if lines.key == key:
             own = [_line(r, finding) async for r in lines.group() if r["contract_ref"] not in busy]
+            _link(own)
         if uses.key == key:
             async for row in uses.group():
                 await charging.take(own, row)
@@ -85,6 +86,17 @@ def _line(row: asyncpg.Record, finding: Finding) -> Line:
     if line.price.is_recurring and len(starts) != len(known):
         finding.broken(f"a cut of contract product {row['contract_product_ref']} is of no period")
     return line
+
+
+def _link(lines: list[Line]) -> None:
+    """Tell weighted lines in which of later versions they go on; all are of one meter."""
+    for line in lines:
+        line.later = [
+            other
+            for other in lines
+            if other.row["lineage_ref"] == line.row["lineage_ref"]
+            and other.row["version"] > line.row["version"]
+        ]
 
 
 class _Charging:

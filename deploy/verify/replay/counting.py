@@ -158,6 +158,8 @@ class Line:
         ):
             self._cuts.setdefault(micros(start), []).append((number, offset))
         self._span: Span | None = None
+        #: Of a weighted line, the lines of later versions that it goes on in.
+        self.later: list[Line] = []
         #: Of a weighted line, the last event that counts now.
         self._latest: tuple[int, UUID, int] | None = None
         for start in sorted(self._cuts):
@@ -209,9 +211,14 @@ class Line:
             for number, offset in ((0, ALWAYS), *span.cuts):
                 if use.counts_at(offset):
                     _count(self.aggregation, charge.totals[number], span, use)
-        if self.aggregation == "TIME_WEIGHTED":
-            self._carry(use)
+        self._hand_on(use)
         return True
+
+    def _hand_on(self, use: Use) -> None:
+        """Let a weighted line's event be what later periods begin with, of later versions, too."""
+        if self.aggregation == "TIME_WEIGHTED":
+            for line in (self, *self.later):
+                line._carry(use)
 
     def _carry(self, use: Use) -> None:
         """Let an event's value be what later periods begin with."""

@@ -8,11 +8,14 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+import pytest
+
 from deploy.local.find import StackAddress
 from deploy.verify import versions
 from deploy.verify.check import Finding, Scope
 from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import run_checks
+from tests.aggregating import by_month
 from tests.editing import edit_contract, end_contract
 from tests.factories import (
     GRADUATED,
@@ -100,6 +103,7 @@ async def test_edits_among_any_events_come_to_one_fold_under_the_last_version(
         await make_meter(bench.connection, bench.tenant, aggregation=name, **fields)
         for name, fields in (
             ("MAX", {}), ("LAST", {}), ("RUNNING_AVERAGE", {}), ("UNIQUE", {"unique_key": "plan"}),
+            ("TIME_WEIGHTED", {}),
         )
     ]  # fmt: skip
     beside = [
@@ -240,6 +244,43 @@ async def test_what_no_line_covers_any_more_is_unrated(bench: Bench) -> None:
         (ref, month): (Fraction(count), count, count * Fraction("0.02"))
         for ref, month, count in months
     }
+    assert await failed(bench) == frozenset()
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_what_is_weighted_by_time_goes_on_through_edits(bench: Bench, is_late: bool) -> None:
+    meter = await make_meter(bench.connection, bench.tenant, aggregation="TIME_WEIGHTED")
+    first, second, third = [
+        await make_pricing(bench.connection, bench.tenant, [(meter, {**PER_UNIT, "price": price})])
+        for price in ("1", "10", "100")
+    ]
+    customer = await make_customer_in(bench.connection, bench.tenant, 1, bench.partitions)
+    contract = await make_contract(bench.connection, customer, [first], end=date(2024, 5, 31))
+    early = Use(customer, meter, "4", "2024-01-21T00:00:00Z", "early")
+    late = Use(customer, meter, "6", "2024-01-31T00:00:00Z", "late")
+    later = Use(customer, meter, "8", "2024-02-15T12:00:00Z", "later")
+    async with bench.rater(backfill_events_max=2):
+        await bench.produce([early, later] if is_late else [early, late, later])
+        await bench.rated()
+        await edit_contract(bench.connection, contract, [second], FEBRUARY)
+        await await_tasks(bench.connection)
+        await edit_contract(bench.connection, contract, [third], MARCH)
+        await await_tasks(bench.connection)
+        await ask_to_close(bench.connection, contract, date(2024, 4, 30))
+        await await_tasks(bench.connection)
+        if is_late:  # for a period that is closed, under a version that has ended
+            await bench.produce([late])
+            await bench.rated()
+    rows = await bench.connection.fetch(
+        "SELECT start_date, coalesce(exact_quantity, quantity::text) AS quantity, event_count, "
+        "amount FROM charge JOIN billing_period USING (shard_key, period_ref) ORDER BY start_date"
+    )
+    found = {row["start_date"]: (Fraction(row["quantity"]), row["event_count"]) for row in rows}
+    by_day = by_month("TIME_WEIGHTED", [early, late, later])
+    assert {JANUARY: found[JANUARY], FEBRUARY: found[FEBRUARY]} == by_day
+    assert found[FEBRUARY] == (Fraction(7), 1)
+    assert found[MARCH] == found[date(2024, 4, 1)] == (Fraction(8), 0)
+    assert [row["amount"] for row in rows][1:] == [70, 800, 800]
     assert await failed(bench) == frozenset()
 
 
