@@ -6,9 +6,10 @@ process that dies gives it back at once.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +27,10 @@ from runtime.logging import get_logger
 from runtime.postgres import Connection
 
 _log = get_logger()
+
+
+LOOK_SECONDS: Final = 5.0
+"""How often the age of the oldest document without files is looked for."""
 
 
 class Files(NamedTuple):
@@ -62,6 +67,7 @@ class OutboxWorker(OutboxLoop):
         self._is_mailed = bool(settings.smtp_url)
         self._rendered = rendered or asyncio.Event()
         self._fonts_dir = settings.fonts_dir
+        self._look_at = 0.0
         self._threads = ThreadPoolExecutor(settings.render_threads, "render")
 
     async def run(self) -> None:
@@ -74,8 +80,10 @@ class OutboxWorker(OutboxLoop):
     async def work_once(self) -> int:
         """Render what is due, at most one batch; return how many rows were worked on."""
         async with self._pool.acquire() as connection, connection.transaction():
-            age = await connection.fetchval(queries.outbox_age_seconds)
-            metrics.OUTBOX_AGE_SECONDS.set(age)
+            if time.monotonic() >= self._look_at:  # it reads all that waits
+                self._look_at = time.monotonic() + LOOK_SECONDS
+                age = await connection.fetchval(queries.outbox_age_seconds)
+                metrics.OUTBOX_AGE_SECONDS.set(age)
             claimed = await connection.fetch(queries.claim_outbox, self._batch_max, "RENDER")
             if not claimed:
                 return 0

@@ -445,7 +445,7 @@ SELECT count(*) FROM parked_input;
 -- Work that is due; another process passes over what this one holds.
 SELECT shard_key, outbox_id, document_ref, attempts, copy
 FROM invoicer_outbox
-WHERE due_at <= now() AND kind = $2
+WHERE kind = $2 AND due_at <= now()
 ORDER BY due_at, outbox_id
 LIMIT $1
 FOR UPDATE SKIP LOCKED;

@@ -2,10 +2,12 @@
 
 The gateway writes a request, with its audit entry, and waits for what becomes of it; the invoicer
 alone changes documents. A request is claimed, done and finished in one transaction, behind the lock
-of the document's contract: it is done once, whoever asks at the same time and whatever dies.
+of the document's contract: it is done once, whoever asks at the same time and whatever dies. Where
+somebody keeps such a lock for long, the request is left for later, and the others go on.
 """
 
 import asyncio
+import time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +16,7 @@ import msgspec
 
 from invoicer import metrics
 from invoicer.deeds import DEEDS
+from invoicer.intake import HELD_SECONDS, LOCK_WAIT
 from invoicer.outbox_loop import ERROR_LENGTH_MAX, OutboxLoop
 from invoicer.settings import InvoicerSettings
 from invoicer.subject import Request, Subject, queries
@@ -35,6 +38,14 @@ class Outcome(NamedTuple):
     result_ref: UUID | None = None
 
 
+class Held(Exception):
+    """A lock that a request needs did not come in time."""
+
+    def __init__(self, request_ref: UUID) -> None:
+        super().__init__(f"request {request_ref} waits for a lock")
+        self.request_ref = request_ref
+
+
 class RequestWorker(OutboxLoop):
     """Does what people want, one request after the other."""
 
@@ -51,21 +62,22 @@ class RequestWorker(OutboxLoop):
         self._is_mailed = bool(settings.smtp_url)
         self._issued = issued
         self._clock = clock
+        self._held_until: dict[UUID, float] = {}
 
     async def work_once(self) -> int:
-        """Do what the oldest request wants, if there is one; return how many were done."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            age = await connection.fetchval(queries.request_age_seconds)
-            metrics.REQUEST_AGE_SECONDS.set(age)
-            row = await connection.fetchrow(queries.claim_request)
-            if row is None:
-                return 0
-            request = Request(*row)
-            outcome = await self._try(connection, request)
-            place = (request.shard_key, request.request_ref)
-            await connection.execute(queries.finish_request, *place, *outcome)
-            crashpoint("invoicer.before_request")
-        crashpoint("invoicer.after_request")
+        """Do what the oldest request wants, if there is one; return how many were looked at."""
+        now = time.monotonic()
+        self._held_until = {ref: at for ref, at in self._held_until.items() if at > now}
+        try:
+            done = await self._do_oldest()
+        except Held as held:
+            self._held_until[held.request_ref] = now + HELD_SECONDS
+            metrics.BATCHES_HELD.inc()
+            _log.warning("document_request_left_for_later", request_ref=str(held.request_ref))
+            return 1
+        if done is None:
+            return 0
+        request, outcome = done
         metrics.REQUESTS.labels(request.action, outcome.outcome).inc()
         _log.info(
             "document_request",
@@ -77,6 +89,23 @@ class RequestWorker(OutboxLoop):
         self._issued.set()
         return 1
 
+    async def _do_oldest(self) -> tuple[Request, Outcome] | None:
+        """Claim, do and finish the oldest request. Raises Held."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            age = await connection.fetchval(queries.request_age_seconds)
+            metrics.REQUEST_AGE_SECONDS.set(age)
+            row = await connection.fetchrow(queries.claim_request, list(self._held_until))
+            if row is None:
+                return None
+            request = Request(*row)
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
+            outcome = await self._try(connection, request)
+            place = (request.shard_key, request.request_ref)
+            await connection.execute(queries.finish_request, *place, *outcome)
+            crashpoint("invoicer.before_request")
+        crashpoint("invoicer.after_request")
+        return request, outcome
+
     async def _try(self, connection: Connection, request: Request) -> Outcome:
         """Do it, or undo it all and say why not; trouble with the database is no answer."""
         try:
@@ -84,6 +113,8 @@ class RequestWorker(OutboxLoop):
                 return Outcome("DONE", result_ref=await self._do(connection, request))
         except BillingError as error:
             return Outcome("REFUSED", error.code, error.detail)
+        except asyncpg.LockNotAvailableError as error:
+            raise Held(request.request_ref) from error
         except TRANSIENT_ERRORS as error:
             if not isinstance(error, ValueError):
                 raise

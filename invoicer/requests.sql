@@ -1,10 +1,11 @@
 -- Statements for what people want done with documents, one request in one transaction.
 
 -- name: claim_request
--- The oldest open request; another process passes over what this one holds.
+-- The oldest open request that is not among those left for later; another process passes over what
+-- this one holds.
 SELECT shard_key, request_ref, tenant_id, document_ref, action, details::text AS details, made_by
 FROM document_request
-WHERE outcome IS NULL
+WHERE outcome IS NULL AND request_ref <> ALL ($1::uuid[])
 ORDER BY requested_at, request_ref
 LIMIT 1
 FOR UPDATE SKIP LOCKED;

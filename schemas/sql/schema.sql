@@ -2039,7 +2039,7 @@ COMMENT ON TABLE invoicer_outbox IS
 issued it; a row is deleted when it is done. What is refused for good has no further due_at, until
 a person sets one (meterline admin mail). copy: 0 for the first mail, then the times it was asked
 for again; of a reminder, its days after the due date.';
-CREATE INDEX invoicer_outbox_due ON invoicer_outbox (due_at, outbox_id);
+CREATE INDEX invoicer_outbox_due ON invoicer_outbox (kind, due_at, outbox_id);
 
 CREATE TABLE document_file (
     shard_key integer NOT NULL,

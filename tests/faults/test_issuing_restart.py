@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 
 from invoicer.intake import Intake
+from invoicer.requests import RequestWorker
+from invoicer.settings import InvoicerSettings
 from runtime.clock import system_clock
 from runtime.postgres import open_pool
 from tests.closed_periods import Books
@@ -100,6 +102,44 @@ async def test_what_somebody_keeps_locked_holds_up_no_other_entity(
             "GROUP BY entity_id, series) s WHERE gap <> 0"
         )
         assert gaps == 0
+
+
+async def test_a_request_whose_lock_somebody_keeps_holds_up_no_other(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invoicer.requests.LOCK_WAIT", "300ms")
+    keys = [key for key, _message in await close_many(database, 3, Books())]
+    settings = InvoicerSettings(kafka="", postgres="")
+    async with connected(database) as connection, open_pool(database, service="test") as pool:
+        await intake_of(pool).take(keys)
+        await connection.execute(
+            "INSERT INTO document_request (shard_key, request_ref, tenant_id, document_ref, "
+            "action, details, made_by, fingerprint, requested_at) "
+            "SELECT shard_key, gen_random_uuid(), tenant_id, document_ref, 'VOID', "
+            """'{"reason": "a mistake"}', 'ann', '', now() + make_interval(secs => number) """
+            "FROM document"
+        )
+        events = (asyncio.Event(), asyncio.Event())
+        worker = RequestWorker(pool, settings, *events, system_clock)
+        holder = await asyncpg.connect(database)
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute(
+            "SELECT FROM contract WHERE contract_ref = "
+            "(SELECT contract_ref FROM document WHERE number = 1) FOR UPDATE"
+        )
+        assert [await worker.work_once() for _ in range(4)] == [1, 1, 1, 0]
+        assert await voided(connection) == [2, 3]
+        await transaction.rollback()
+        await holder.close()
+        monkeypatch.setattr(worker, "_held_until", {})  # half a minute later
+        assert await worker.work_once() == 1
+        assert await voided(connection) == [1, 2, 3]
+
+
+async def voided(connection: asyncpg.Connection) -> list[int]:
+    rows = await connection.fetch("SELECT number FROM document WHERE state = 'VOID' ORDER BY 1")
+    return [row["number"] for row in rows]
 
 
 def intake_of(pool: asyncpg.Pool) -> Intake:
