@@ -54,11 +54,10 @@ async def fill(connection: asyncpg.Connection, events: int) -> None:
     memory = Memory(charges_max=1_000)
     await reference.load_tenants(connection, memory)
     [tenant] = memory.tenants.values()
-    customers = await connection.fetch("SELECT shard_key, customer_id FROM customer")
-    keys = {(row["shard_key"], row["customer_id"]): tenant for row in customers}
+    customers = await connection.fetch("SELECT tenant_id, shard_key, customer_id FROM customer")
     contracts = await connection.fetch("SELECT contract_ref, customer_id FROM contract")
     ids = {row["contract_ref"]: row["customer_id"] for row in contracts}
-    products = await reference.load_products(connection, keys)
+    products = await reference.load_products_of(connection, memory, customers)
     periods, charges, schedule = [], [], []
     for product, [line] in products.values():
         found = period_at(product.terms, JANUARY)

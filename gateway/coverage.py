@@ -42,12 +42,19 @@ class Coverage(msgspec.Struct):
         period = period_at(self.terms, _EPOCH + timedelta(microseconds=occurred_at_micros))
         if period is None:
             return None
-        ref = document_ref(
-            self.tenant_ref, self.contract_ref, self.document_group, period.issue_date
-        )
         self.start = (period.start - _EPOCH) // _MICROSECOND
         self.end = (period.end - _EPOCH) // _MICROSECOND
-        self.document = str(ref)
+        day = period.rest_date
+        if self.terms.payment_time == "DURING_USE" and period.is_ahead:
+            # What is used before the issue instant is on the document of that day, mostly.
+            issued_at = (period.issued_at - _EPOCH) // _MICROSECOND
+            if occurred_at_micros < issued_at:
+                self.end, day = min(self.end, issued_at), period.issue_date
+            else:
+                self.start = max(self.start, issued_at)
+        self.document = str(
+            document_ref(self.tenant_ref, self.contract_ref, self.document_group, day)
+        )
         return self.document
 
     def documents_of(self, event_ref: str, document: str) -> tuple[str, str | None]:

@@ -30,7 +30,7 @@ FROM usage_format WHERE tenant_id = $1 AND reference_version > $2;
 SELECT c.customer_ref, m.usage_product_ref, k.contract_ref, k.contract_number, e.entity_ref,
     p.position, p.version, p.document_group, p.currency, p.billing_start_date, p.billing_end_date,
     p.cycle_unit, p.cycle_length, p.issue_day, p.payment_time, p.timezone, p.net_terms,
-    p.since_date, least(p.until_date, (
+    p.ahead_since, p.since_date, least(p.until_date, (
         SELECT min(s.from_date) FROM contract_succession s
         WHERE s.shard_key = p.shard_key AND s.contract_product_ref = p.contract_product_ref
     )) AS until_date, pl.price::text AS price

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from invoicer import repository
-from invoicer.adjustments import difference, with_credits
 from invoicer.assembly import Assembly, DocumentKey, assemble
 from invoicer.billed import load_billed
 from invoicer.crediting import Draw, redraw_credits
@@ -17,6 +16,7 @@ from invoicer.draft_rows import write_drafts, write_draws
 from invoicer.repository import Groups, Issuer, Running
 from runtime.clock import Clock
 from runtime.postgres import Connection
+from schemas.adjustments import difference, with_credits
 from schemas.document import DocumentKind
 from schemas.document_ref import adjustment_ref
 

@@ -3,7 +3,7 @@
 The rows come set-wise, for many documents at once; each document is then assembled by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -24,6 +24,7 @@ from schemas.periods import (
     CycleUnit,
     Part,
     PaymentTime,
+    Period,
     first_instant,
     period_at,
     periods_of_lineage,
@@ -74,6 +75,7 @@ class ProductTerms(msgspec.Struct, frozen=True):
     lineage_ref: UUID
     since_date: date | None = None
     until_date: date | None = None
+    ahead_since: date | None = None
     lineage: tuple[BillingTerms, ...] = ()
 
     @property
@@ -89,6 +91,7 @@ class ProductTerms(msgspec.Struct, frozen=True):
             timezone=self.timezone,
             since=self.since_date,
             until=self.until_date,
+            ahead_since=self.ahead_since,
         )
 
 
@@ -114,6 +117,13 @@ class CutPeriod(msgspec.Struct, frozen=True):
     end_date: date
     full_start_date: date
     full_end_date: date
+    issue_date: date
+    rest_date: date
+
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether part of it is billed by a document before the one that settles it."""
+        return self.rest_date != self.issue_date
 
     @property
     def part(self) -> Part:
@@ -133,6 +143,8 @@ class Assembly(msgspec.Struct, frozen=True):
     timezone its days are. parent_document_ref: of an adjustment, the document that it corrects.
     period_end: the day after the last. is_complete: every input due at its instant is in.
     event_ref, event_due_id: of a document of one event, that, and which of its changes it bills.
+    ahead: what it bills of periods before they are over; `draft` is without it until it is added.
+    not_before: it settles what others have billed ahead, and is not issued before its day begins.
     """
 
     key: DocumentKey
@@ -147,23 +159,36 @@ class Assembly(msgspec.Struct, frozen=True):
     parent_document_ref: UUID | None = None
     event_ref: UUID | None = None
     event_due_id: int | None = None
+    ahead: DraftedDocument | None = None
+    not_before: datetime | None = None
 
 
 @lru_cache(maxsize=16_384)
 def due_starts(terms: BillingTerms, issue_date: date) -> tuple[datetime, ...]:
-    """Return the starts of the periods that are issued on a day, in order.
+    """Return the starts of the periods that are settled on a day, in order.
 
     Periods that end before the first issue day wait for it, so that day may issue several.
-    Raises InvalidInput `payment_time_unsupported` unless the product is billed after use.
     """
     if terms.payment_time != "AFTER_USE":
-        detail = f"{terms.payment_time} products can't be invoiced yet"
-        raise InvalidInput("payment_time_unsupported", detail)
+        return tuple(p.start for p in _issued_by(terms, issue_date) if p.rest_date == issue_date)
     if terms.unit != "ONE_TIME" and (terms.issue_day is None or issue_date > terms.issue_day):
         last = period_at(terms, first_instant(issue_date, terms.timezone) - _MOMENT)
         return (last.start,) if last is not None and last.issue_date == issue_date else ()
-    due = takewhile(lambda period: period.issue_date <= issue_date, periods_of(terms))
+    due = _issued_by(terms, issue_date)
     return tuple(period.start for period in due if period.issue_date == issue_date)
+
+
+@lru_cache(maxsize=16_384)
+def ahead_starts(terms: BillingTerms, issue_date: date) -> tuple[datetime, ...]:
+    """Return the starts of the periods of which a part is billed ahead on a day, in order."""
+    if terms.payment_time == "AFTER_USE":
+        return ()
+    due = _issued_by(terms, issue_date)
+    return tuple(p.start for p in due if p.is_ahead and p.issue_date == issue_date)
+
+
+def _issued_by(terms: BillingTerms, day: date) -> Iterator[Period]:
+    return takewhile(lambda period: period.issue_date <= day, periods_of(terms))
 
 
 def assemble(
@@ -173,26 +198,67 @@ def assemble(
     lines: Mapping[UUID, Sequence[CutLine]],
     spent: Spent,
     rates: Mapping[tuple[UUID, UUID], tuple[Price, Price]] | None = None,
+    aheads: Sequence[CutPeriod] = (),
 ) -> Assembly:
     """Put a document together.
 
     group: the contract's products of the document's group, by position. cuts: of the document's
-    inputs. lines: of each period, by period_ref. spent: of products with a commitment over the
-    contract, by other documents. rates: discount and tax in percent by product and period, where
-    they were settled before.
+    inputs; aheads: those that are billed before they are over. lines: of each period, by
+    period_ref. spent: of products with a commitment over the contract, by other documents. rates:
+    discount and tax in percent by product and period, where they were settled before.
     Raises InvalidInput where the products can't share a document, or as drafting does.
     """
     by_ref = {terms.contract_product_ref: terms for terms in group}
-    cuts = sorted(cuts, key=lambda cut: (by_ref[cut.contract_product_ref].position, cut.start_date))
-    lead = by_ref[cuts[0].contract_product_ref]
+    cuts, aheads = (
+        sorted(own, key=lambda cut: (by_ref[cut.contract_product_ref].position, cut.start_date))
+        for own in (cuts, aheads)
+    )
+    inputs = [*cuts, *aheads]
+    lead = by_ref[inputs[0].contract_product_ref]
     if {(terms.currency, terms.net_terms) for terms in group} != {(lead.currency, lead.net_terms)}:
         detail = "products of one document differ in currency or net terms"
         raise InvalidInput("document_group_mixed", detail)
+    products = _product_inputs(by_ref, cuts, lines, spent, rates)
+    return Assembly(
+        key=key,
+        lead_product_ref=lead.contract_product_ref,
+        net_terms=lead.net_terms,
+        timezone=lead.timezone,
+        period_start=min(cut.start_date for cut in inputs),
+        period_end=max(cut.end_date for cut in inputs),
+        is_complete=_are_in(due_starts, key, group, cuts)
+        and _are_in(ahead_starts, key, group, aheads),
+        draft=draft_document(products, lead.currency),
+        ahead=_draft_ahead(by_ref, aheads, lines, lead.currency),
+        not_before=first_instant(key.issue_date, lead.timezone)
+        if any(cut.is_ahead for cut in cuts)
+        else None,
+    )
+
+
+def _are_in(
+    starts: Callable[[BillingTerms, date], Sequence[datetime]],
+    key: DocumentKey,
+    group: Sequence[ProductTerms],
+    cuts: Sequence[CutPeriod],
+) -> bool:
+    """Tell whether all is in that is due on a document's day."""
     due = {
         (terms.contract_product_ref, start)
         for terms in group
-        for start in due_starts(terms.billing, key.issue_date)
+        for start in starts(terms.billing, key.issue_date)
     }
+    return due <= {(cut.contract_product_ref, cut.start_at) for cut in cuts}
+
+
+def _product_inputs(
+    by_ref: Mapping[UUID, ProductTerms],
+    cuts: Sequence[CutPeriod],
+    lines: Mapping[UUID, Sequence[CutLine]],
+    spent: Spent,
+    rates: Mapping[tuple[UUID, UUID], tuple[Price, Price]] | None,
+) -> list[ProductInput]:
+    """Put together what a document's products are drafted from, in their order."""
     products: list[ProductInput] = []
     for cut in cuts:
         own = _product_input(by_ref[cut.contract_product_ref], cut, lines.get(cut.period_ref, ()))
@@ -205,16 +271,23 @@ def assemble(
             others = spent[terms.lineage_ref]
             own = replace(own, spent_before=_spent_before(terms, cut, before, others))
         products.append(own)
-    return Assembly(
-        key=key,
-        lead_product_ref=lead.contract_product_ref,
-        net_terms=lead.net_terms,
-        timezone=lead.timezone,
-        period_start=min(cut.start_date for cut in cuts),
-        period_end=max(cut.end_date for cut in cuts),
-        is_complete=due <= {(cut.contract_product_ref, cut.start_at) for cut in cuts},
-        draft=draft_document(products, lead.currency),
-    )
+    return products
+
+
+def _draft_ahead(
+    by_ref: Mapping[UUID, ProductTerms],
+    aheads: Sequence[CutPeriod],
+    lines: Mapping[UUID, Sequence[CutLine]],
+    currency: str,
+) -> DraftedDocument | None:
+    """Draft what is billed of periods before they are over, as if it were a document of its own."""
+    if not aheads:
+        return None
+    products = [
+        _product_input(by_ref[cut.contract_product_ref], cut, lines.get(cut.period_ref, ()))
+        for cut in aheads
+    ]
+    return draft_document([replace(own, is_ahead=True) for own in products], currency)
 
 
 def _product_input(terms: ProductTerms, cut: CutPeriod, lines: Sequence[CutLine]) -> ProductInput:

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import asyncpg
 
-from invoicer.adjustments import Billed, BilledLine, BilledProduct, LineKey, ProductKey
 from invoicer.assembly import DocumentKey
 from invoicer.repository import document_columns, queries
 from runtime.postgres import Connection
+from schemas.adjustments import Billed, BilledLine, BilledProduct, LineKey, ProductKey
 from schemas.commitments import TrueUp
 from schemas.money import AMOUNT_DIGITS, PRICE_DIGITS, Price, currency_digits, decimal_to_scaled
 

@@ -165,6 +165,7 @@ async def scan(
         try:
             await scan_once(pool, intake, since, before, settings.batch_size_max * BATCHES_A_POLL)
             await intake.release_stranded(before)
+            await intake.settle_overdue(clock())
             for contract in await repository.find_due_contracts(pool, before):
                 await intake.take_events(contract)
         except Stopping:

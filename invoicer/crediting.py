@@ -8,7 +8,7 @@ what its document would draw now less what was drawn for its periods.
 from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -17,10 +17,22 @@ from invoicer.assembly import Assembly, CutPeriod, ProductTerms
 from schemas.credits import Grant, Span, draw, read_grants
 from schemas.document import DocumentProduct, DraftedDocument
 from schemas.money import Price, round_percent
-from schemas.periods import Period, periods_of_lineage
+from schemas.periods import periods_of_lineage
 
 Drawn = dict[UUID, dict[tuple[int, date], int]]
 """What was drawn, minor: by lineage, then by the grant's place and the period's first day."""
+
+
+class InPeriod(Protocol):
+    """What of a period says which one it is."""
+
+    @property
+    def index(self) -> int:
+        """Count from the contract product's first one."""
+
+    @property
+    def start_date(self) -> date:
+        """Return its first day."""
 
 
 class Draw(NamedTuple):
@@ -75,7 +87,7 @@ def redraw_credits(
 
 
 def draw_for_event(
-    terms: ProductTerms, digits: int, drawn: Drawn, period: Period, unpaid: int
+    terms: ProductTerms, digits: int, drawn: Drawn, period: InPeriod, unpaid: int
 ) -> list[Draw]:
     """Pay what the events of a period have come to and nobody has paid, or give back; minor.
 

@@ -61,6 +61,7 @@ _DRAW_COLUMNS: Final = (
 _ADJUSTMENT_COLUMNS: Final = (
     *("shard_key", "document_ref", "root_document_ref", "tenant_id"),
     *("sub_total", "total_discount", "total_tax", "credits_amount"),
+    "is_ahead",
 )
 _DOCUMENT_WIDTH: Final = 22
 
@@ -177,6 +178,7 @@ def _adjustment_rows(assembly: Assembly, tenant_id: int) -> Iterator[tuple[Any, 
         yield (
             *(key.shard_key, key.document_ref, one.root, tenant_id),
             *(scaled_to_decimal(minor, digits) for minor in money),
+            one.is_ahead,
         )
 
 

@@ -3,7 +3,7 @@
 A message carries keys alone, so one that comes twice, late or out of order says nothing wrong.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -11,7 +11,10 @@ import msgspec
 from schemas.errors import InvalidInput
 from schemas.event_ref import shard_key_of
 
-Trigger = Literal["PERIOD_CUT", "EVENT_DUE"]
+Trigger = Literal["PERIOD_OPENED", "ISSUE_DUE", "PERIOD_CUT", "EVENT_DUE"]
+
+AHEAD: Final = ("PERIOD_OPENED", "ISSUE_DUE")
+"""What is billed ahead of a period's end: its cut 0, without usage or with what was used so far."""
 
 
 class InputKey(NamedTuple):
@@ -40,6 +43,24 @@ class PeriodMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="PERIO
     cut_number: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
+class OpenedMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="PERIOD_OPENED"):
+    """The fixed fees of a period are due ahead of it; keys alone."""
+
+    v: Literal[1]
+    contract_product_ref: UUID
+    period_ref: UUID
+    cut_number: Literal[0]
+
+
+class DueMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="ISSUE_DUE"):
+    """What a period has come to so far is due; keys alone."""
+
+    v: Literal[1]
+    contract_product_ref: UUID
+    period_ref: UUID
+    cut_number: Literal[0]
+
+
 class EventsMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="EVENT_DUE"):
     """A contract has rated events that are due upon usage; its key alone."""
 
@@ -47,7 +68,7 @@ class EventsMessage(msgspec.Struct, frozen=True, tag_field="trigger", tag="EVENT
     contract_ref: UUID
 
 
-BillingMessage = PeriodMessage | EventsMessage
+BillingMessage = PeriodMessage | OpenedMessage | DueMessage | EventsMessage
 
 _decoder = msgspec.json.Decoder(BillingMessage)
 
@@ -63,10 +84,19 @@ def decode_message(value: bytes | None) -> InputKey | DueContract:
         raise InvalidInput("message_malformed", f"is not a period's message: {error}") from error
     if isinstance(message, EventsMessage):
         return DueContract(shard_key_of(message.contract_ref.int), message.contract_ref)
-    return input_key(message.contract_product_ref, message.period_ref, message.cut_number)
+    trigger: Trigger = "PERIOD_CUT"
+    if not isinstance(message, PeriodMessage):
+        trigger = "PERIOD_OPENED" if isinstance(message, OpenedMessage) else "ISSUE_DUE"
+    place = (message.contract_product_ref, message.period_ref, message.cut_number)
+    return input_key(*place, trigger)
 
 
-def input_key(contract_product_ref: UUID, period_ref: UUID, cut_number: int) -> InputKey:
+def input_key(
+    contract_product_ref: UUID,
+    period_ref: UUID,
+    cut_number: int,
+    trigger: Trigger = "PERIOD_CUT",
+) -> InputKey:
     """Return the input that a cut of a contract product's period is."""
     shard_key = shard_key_of(contract_product_ref.int)
-    return InputKey(shard_key, contract_product_ref, period_ref, "PERIOD_CUT", cut_number)
+    return InputKey(shard_key, contract_product_ref, period_ref, trigger, cut_number)

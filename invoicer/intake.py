@@ -21,10 +21,11 @@ from uuid import UUID
 import asyncpg
 
 from invoicer import metrics, repository
+from invoicer.ahead_rows import find_overdue
 from invoicer.assembly import DocumentKey
 from invoicer.event_billing import bill_events
 from invoicer.inputs import DueContract, InputKey
-from invoicer.issuing import Outcome, release, take_inputs
+from invoicer.issuing import Outcome, draw_again, release, take_inputs
 from invoicer.repository import Issuer, Routed
 from invoicer.waiting import find_stranded
 from runtime.clock import Clock
@@ -152,6 +153,24 @@ class Intake:
                 self._report(issuer, outcome)
                 released += outcome.issued
         return released
+
+    async def settle_overdue(self, now: datetime) -> int:
+        """Draw drafts up once more whose day has come and which no message will move.
+
+        Returns how many were issued. Raises Stopping.
+        """
+        issued = 0
+        async with self._pool.acquire() as connection:
+            overdue = await find_overdue(connection, now, self._batch_size_max)
+        for issuer, documents in sorted(overdue.items()):
+            outcome = await self._retried(partial(self._draw_again, issuer, documents))
+            self._report(issuer, outcome)
+            issued += outcome.issued
+        return issued
+
+    async def _draw_again(self, issuer: Issuer, documents: Sequence[DocumentKey]) -> Outcome:
+        async with self._pool.acquire() as connection:
+            return await draw_again(connection, issuer, documents, self._clock)
 
     async def _release(self, issuer: Issuer, documents: Sequence[DocumentKey]) -> Outcome:
         async with self._connection() as connection:

@@ -4,6 +4,7 @@ The order of the steps is the order of the locks: contracts first, the series' r
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
@@ -11,22 +12,21 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from invoicer import repository
-from invoicer.adjusting import adjust, find_corrections, find_dependents
-from invoicer.adjustments import Billed, carry, remainder
-from invoicer.assembly import Assembly, CutPeriod, DocumentKey, ProductTerms, assemble
-from invoicer.billed import load_billed
-from invoicer.crediting import Draw, draw_credits, redraw_credits
-from invoicer.draft_rows import write_drafts, write_draws
-from invoicer.inputs import InputKey
+from invoicer.adjusting import adjust, find_dependents
+from invoicer.ahead_rows import find_sequential, find_settling, in_waves
+from invoicer.assembly import Assembly, DocumentKey
+from invoicer.drawing import draw
+from invoicer.inputs import AHEAD, InputKey
 from invoicer.ledger import book_issued
 from invoicer.numbering import Ready, issue_order, number_documents, ready, take_numbers
-from invoicer.repository import Groups, Issuer, Routed, Running, Standing
+from invoicer.repository import Issuer, Routed, Standing
 from invoicer.reviewing import hold
 from invoicer.settling import set_off_issued
-from invoicer.waiting import add_waiting, assign_waiting, drop_stranded, drop_waiting, split_waiting
+from invoicer.waiting import add_waiting, drop_stranded, drop_waiting, split_waiting
 from runtime.clock import Clock
 from runtime.crashpoints import crashpoint
 from runtime.postgres import Connection
+from schemas.document import DocumentState
 from schemas.document_number import series_of
 from schemas.errors import Conflict
 from schemas.lifecycle import REDRAWN
@@ -62,7 +62,9 @@ async def take_inputs(
         standing = await repository.load_standing(connection, touched)
         _check_periods(fresh, standing)
         drawn = [key for key in touched if _is_drawn(standing.get(key.document_ref))]
-        changed = [key for key in touched if key not in drawn]
+        # What would be billed ahead on an issued document is left to the one that settles it.
+        cut = {ref for key, ref in fresh if key.trigger not in AHEAD}
+        changed = [key for key in touched if key not in drawn and key.document_ref in cut]
         batch = Batch(connection, issuer, clock)
         await batch.run(drawn, changed, standing)
         crashpoint("invoicer.before_issue")
@@ -79,6 +81,23 @@ async def release(
         gone = await drop_stranded(connection, stranded)
         batch = Batch(connection, issuer, clock)
         await batch.run([], [key for key in stranded if key.document_ref in gone], {})
+    return Outcome(0, batch.drafted, batch.issued)
+
+
+async def draw_again(
+    connection: Connection, issuer: Issuer, documents: Sequence[DocumentKey], clock: Clock
+) -> Outcome:
+    """Draw up drafts of one issuer by what holds now, and issue those that are complete."""
+    async with connection.transaction():
+        await repository.lock_contracts(connection, documents)
+        standing = await repository.load_standing(connection, documents)
+        drafts = [
+            key
+            for key in documents
+            if (known := standing.get(key.document_ref)) and known.state is DocumentState.DRAFT
+        ]
+        batch = Batch(connection, issuer, clock)
+        await batch.run(drafts, [], standing)
     return Outcome(0, batch.drafted, batch.issued)
 
 
@@ -100,15 +119,14 @@ class Batch:
     ) -> None:
         """Draw up documents, and correct issued ones that have changed."""
         connection, issuer = self._connection, self._issuer
-        own, waiting = await split_waiting(connection, issuer, changed)
+        own, waiting = await split_waiting(connection, issuer, changed, drawn)
         known = set(drawn)
         more = [
             k for k in await add_waiting(connection, issuer.tenant_id, waiting) if k not in known
         ]
         if more:
             standing = {**standing, **await repository.load_standing(connection, more)}
-        assemblies = await draw(connection, issuer, [*drawn, *more], standing)
-        await self.issue(assemblies, standing)
+        assemblies = await self._draw_in_turn([*drawn, *more], standing)
         adjustments = await adjust(connection, issuer, own, self._clock)
         await self.issue(adjustments, {})
         # What was corrected may be looked back at, by documents that nothing looks back at.
@@ -117,14 +135,55 @@ class Batch:
         await add_waiting(connection, issuer.tenant_id, waiting)
         await self.issue(await adjust(connection, issuer, own, self._clock), {})
 
+    async def _draw_in_turn(
+        self, documents: Sequence[DocumentKey], standing: Mapping[UUID, Standing]
+    ) -> list[Assembly]:
+        """Draw up documents and issue them: one after the other where a contract bills ahead.
+
+        What waited for what these bill ahead comes with them.
+        """
+        if not documents:
+            return []
+        connection = self._connection
+        sequential = await find_sequential(connection, documents)
+        found: list[Assembly] = []
+        done: set[DocumentKey] = set()
+        waves = in_waves(documents, sequential)
+        while waves:
+            wave = [key for key in waves.pop(0) if key not in done]
+            if not wave:
+                continue
+            done.update(wave)
+            assemblies = await draw(connection, self._issuer, wave, standing)
+            await self.issue(assemblies, standing)
+            found += assemblies
+            ahead = [a.key for a in assemblies if a.ahead is not None and a.is_complete]
+            planned = {key for other in waves for key in other}
+            for key in await find_settling(connection, ahead) if ahead else ():
+                if key not in done and key not in planned:
+                    standing = {**standing, **await repository.load_standing(connection, [key])}
+                    waves.append([key])
+        return found
+
     async def issue(
         self, assemblies: Sequence[Assembly], standing: Mapping[UUID, Standing]
     ) -> None:
         """Issue what is complete, series by series: these are by year at the most."""
+        now = self._clock()
+        assemblies = [one if _has_come(one, now) else _put_off(one) for one in assemblies]
         self.drafted += len(assemblies)
         for _series, own in groupby(sorted(assemblies, key=_in_series), key=_in_series):
             arguments = (list(own), standing, self._clock)
             self.issued += await _issue(self._connection, self._issuer, *arguments)
+
+
+def _has_come(assembly: Assembly, now: datetime) -> bool:
+    return assembly.not_before is None or assembly.not_before <= now
+
+
+def _put_off(assembly: Assembly) -> Assembly:
+    """Keep a document as a draft before its day; a scan comes back to it."""
+    return replace(assembly, is_complete=False)
 
 
 def _in_series(assembly: Assembly) -> int:
@@ -140,6 +199,8 @@ def _check_periods(
     A later cut of one of its periods makes an adjustment of it, an older one changes nothing.
     """
     for key, ref in fresh:
+        if key.trigger in AHEAD:
+            continue
         document = standing.get(ref)
         if document is None or document.state in REDRAWN:
             continue
@@ -150,79 +211,6 @@ def _check_periods(
 
 def _is_drawn(standing: Standing | None) -> bool:
     return standing is None or standing.state in REDRAWN
-
-
-async def draw(
-    connection: Connection,
-    issuer: Issuer,
-    documents: Sequence[DocumentKey],
-    standing: Mapping[UUID, Standing],
-) -> list[Assembly]:
-    """Draw up the documents from all their inputs so far, and write them as drafts."""
-    if not documents:
-        return []
-    terms = await repository.load_terms(connection, documents)
-    cuts = await repository.load_cuts(connection, documents)
-    all_cuts = [cut for found in cuts.values() for cut in found]
-    lines = await repository.load_cut_lines(connection, all_cuts)
-    if redrawn := [key for key in documents if key.document_ref in standing]:
-        await repository.drop_content(connection, redrawn)
-    running = await repository.load_running(connection, documents, terms)
-    waiting = await assign_waiting(connection, documents)
-    roots = [root for own in waiting.values() for root in own]
-    billed = await _load_billed_ahead(connection, documents, terms)
-    corrections = await find_corrections(connection, roots, terms, running)
-    assemblies: list[Assembly] = []
-    draws: list[tuple[Assembly, Draw]] = []
-    for key in sorted(documents, key=lambda key: (key.issue_date, key.document_ref)):
-        group, own = terms[key.contract_ref, key.document_group], cuts[key.document_ref]
-        assembly = assemble(key, group, own, lines, running.spent)
-        for product in assembly.draft.products:
-            running.set_spent(product)
-        if key.document_ref in billed:
-            before = billed[key.document_ref]
-            assembly, drawn_now = _rest(assembly, group, own, before, running)
-        else:
-            assembly, drawn_now = draw_credits(assembly, group, own, running.drawn)
-        taken = [
-            corrections[root.document_ref]
-            for root in waiting[key.document_ref]
-            if root.document_ref in corrections
-        ]
-        draft = carry(assembly.draft, [one.assembly.draft for one in taken])
-        assemblies.append(assembly := replace(assembly, draft=draft))
-        drawn_now += [draw for one in taken for draw in one.draws]
-        draws += [(assembly, draw) for draw in drawn_now]
-    parties = await repository.load_parties(connection, assemblies)
-    await write_drafts(connection, issuer.tenant_id, issuer.entity_id, assemblies, parties)
-    await write_draws(connection, issuer.tenant_id, draws)
-    return assemblies
-
-
-async def _load_billed_ahead(
-    connection: Connection, documents: Sequence[DocumentKey], groups: Groups
-) -> dict[UUID, Billed]:
-    """Return what documents of single events have billed ahead of those of their periods."""
-    upon_usage = [
-        key
-        for key in documents
-        if groups[key.contract_ref, key.document_group][0].net_terms == "DUE_UPON_USAGE"
-    ]
-    return await load_billed(connection, upon_usage) if upon_usage else {}
-
-
-def _rest(
-    whole: Assembly,
-    group: Sequence[ProductTerms],
-    cuts: Sequence[CutPeriod],
-    before: Billed,
-    running: Running,
-) -> tuple[Assembly, list[Draw]]:
-    """Make the document of what events have left to bill, credits drawn for all of it."""
-    draws = redraw_credits(whole.draft, group, cuts, running.drawn)
-    credits_amount = sum(one.amount for one in draws)
-    draft = remainder(whole.draft, before, credits_amount)
-    return replace(whole, draft=draft), draws
 
 
 async def _issue(

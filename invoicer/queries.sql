@@ -4,7 +4,9 @@
 -- Which transaction takes each input (its entity and series) and which document it belongs to.
 -- An input that names no cut is missing from the answer.
 SELECT i.ordinality::integer - 1 AS index, cp.tenant_id, t.tenant_ref, cp.entity_id,
-    e.document_number_format, cp.contract_ref, cp.document_group, p.issue_date,
+    e.document_number_format, cp.contract_ref, cp.document_group,
+    CASE WHEN i.trigger = 'PERIOD_CUT' THEN coalesce(p.rest_date, p.issue_date)
+        ELSE p.issue_date END AS issue_date,
     cp.net_terms = 'DUE_UPON_USAGE' AS bills_events,
     EXISTS (
         SELECT FROM document_input d
@@ -15,7 +17,8 @@ SELECT i.ordinality::integer - 1 AS index, cp.tenant_id, t.tenant_ref, cp.entity
 FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[])
     WITH ORDINALITY AS i (shard_key, contract_product_ref, period_ref, trigger, cut_number)
 JOIN period_cut c ON c.shard_key = i.shard_key AND c.period_ref = i.period_ref
-    AND c.cut_number = i.cut_number
+    AND c.cut_number = i.cut_number AND i.trigger = CASE WHEN c.cut_number > 0 THEN 'PERIOD_CUT'
+        WHEN c.until_at IS NULL THEN 'PERIOD_OPENED' ELSE 'ISSUE_DUE' END
 JOIN billing_period p ON p.shard_key = i.shard_key AND p.period_ref = i.period_ref
     AND p.contract_product_ref = i.contract_product_ref
 JOIN contract_product cp ON cp.shard_key = i.shard_key
@@ -66,7 +69,7 @@ SELECT cp.contract_product_ref, cp.contract_ref, cp.position, cp.document_group,
     p.name AS product_name, cp.currency, cp.net_terms, cp.tax, cp.discount,
     coalesce(cp.minimum_fee, pr.minimum_fee) AS minimum_fee, cp.commitments, cp.credits,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
-    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, cp.lineage_ref
+    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, cp.ahead_since, cp.lineage_ref
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
 JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
 JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
@@ -78,12 +81,108 @@ ORDER BY cp.contract_ref, cp.position, cp.version;
 -- The last cut of every period that is in, for each document.
 SELECT DISTINCT ON (i.document_ref, i.contract_product_ref, i.period_ref)
     i.shard_key, i.document_ref, i.contract_product_ref, i.period_ref, i.cut_number,
-    p.period_index, p.start_at, p.start_date, p.end_date, p.full_start_date, p.full_end_date
+    p.period_index, p.start_at, p.start_date, p.end_date, p.full_start_date, p.full_end_date,
+    p.issue_date, coalesce(p.rest_date, p.issue_date) AS rest_date
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_input i ON i.shard_key = k.shard_key AND i.document_ref = k.document_ref
 JOIN billing_period p ON p.shard_key = i.shard_key AND p.period_ref = i.period_ref
 WHERE i.trigger = 'PERIOD_CUT'
 ORDER BY i.document_ref, i.contract_product_ref, i.period_ref, i.cut_number DESC;
+
+-- name: load_ahead_cuts
+-- The periods of which each document bills a part before they are over.
+SELECT i.shard_key, i.document_ref, i.contract_product_ref, i.period_ref, i.cut_number,
+    p.period_index, p.start_at, p.start_date, p.end_date, p.full_start_date, p.full_end_date,
+    p.issue_date, coalesce(p.rest_date, p.issue_date) AS rest_date
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document_input i ON i.shard_key = k.shard_key AND i.document_ref = k.document_ref
+JOIN billing_period p ON p.shard_key = i.shard_key AND p.period_ref = i.period_ref
+WHERE i.trigger IN ('PERIOD_OPENED', 'ISSUE_DUE');
+
+-- name: find_tenant_ref
+SELECT tenant_ref FROM tenant WHERE tenant_id = $1;
+
+-- name: find_opened
+-- What was to be billed ahead of periods, with the document that it was for and that document's
+-- state; null: it came to nothing. And what was billed ahead of a period which one of these is the
+-- shorter version of: by successor_ref.
+WITH wanted AS (
+    SELECT p.* FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, period_ref)
+    JOIN billing_period p ON p.shard_key = k.shard_key AND p.period_ref = k.period_ref
+)
+SELECT i.shard_key, i.document_ref, i.period_ref, cp.contract_ref, cp.document_group,
+    own.issue_date, own.successor_ref, own.settled_ref, d.state,
+    EXISTS (
+        SELECT FROM document_product q
+        WHERE q.shard_key = i.shard_key AND q.document_ref = i.document_ref
+          AND q.period_ref = i.period_ref AND q.root_document_ref IS NOT NULL) AS is_billed
+FROM (
+    SELECT w.shard_key, w.contract_product_ref, w.period_ref, w.issue_date,
+        NULL::uuid AS successor_ref, w.period_ref AS settled_ref
+    FROM wanted w
+    UNION ALL
+    SELECT b.shard_key, b.contract_product_ref, b.period_ref, b.issue_date, s.successor_ref,
+        w.period_ref
+    FROM wanted w
+    JOIN contract_succession s ON s.shard_key = w.shard_key
+        AND s.successor_ref = w.contract_product_ref
+    JOIN billing_period b ON b.shard_key = s.shard_key
+        AND b.contract_product_ref = s.contract_product_ref AND b.start_date >= s.from_date
+) own
+JOIN document_input i ON i.shard_key = own.shard_key
+    AND i.contract_product_ref = own.contract_product_ref AND i.period_ref = own.period_ref
+    AND i.trigger IN ('PERIOD_OPENED', 'ISSUE_DUE')
+JOIN contract_product cp ON cp.shard_key = own.shard_key
+    AND cp.contract_product_ref = own.contract_product_ref
+LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
+ORDER BY own.settled_ref, i.period_ref;
+
+-- name: find_sequential
+SELECT DISTINCT cp.contract_ref
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, contract_ref)
+JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
+WHERE cp.payment_time <> 'AFTER_USE';
+
+-- name: find_settling
+SELECT DISTINCT d.shard_key, d.document_ref, d.contract_ref, d.document_group, d.issue_date
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document_adjustment a ON a.shard_key = k.shard_key AND a.document_ref = k.document_ref
+JOIN document d ON d.shard_key = a.shard_key AND d.document_ref = a.root_document_ref
+WHERE a.is_ahead AND d.state = 'DRAFT';
+
+-- name: drop_documents
+WITH gone AS (
+    DELETE FROM document_review r USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+    WHERE r.shard_key = k.shard_key AND r.document_ref = k.document_ref
+)
+DELETE FROM document d USING unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE d.shard_key = k.shard_key AND d.document_ref = k.document_ref AND d.state = 'DRAFT';
+
+-- name: find_overdue
+-- Drafts of contracts that bill ahead which were drawn up before their day, and it has come; and
+-- those that are still there a day later. What a person has sent back waits for a person.
+SELECT d.tenant_id, d.entity_id, e.document_number_format, d.shard_key, d.document_ref,
+    d.contract_ref, d.document_group, d.issue_date
+FROM document d
+JOIN entity e ON e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id
+CROSS JOIN LATERAL (
+    SELECT min(cp.timezone) AS timezone FROM contract_product cp
+    WHERE cp.shard_key = d.shard_key AND cp.contract_ref = d.contract_ref
+      AND cp.document_group = d.document_group AND cp.payment_time <> 'AFTER_USE'
+) own
+CROSS JOIN LATERAL (
+    SELECT max(i.received_at) AS received_at FROM document_input i
+    WHERE i.shard_key = d.shard_key AND i.document_ref = d.document_ref
+) last
+WHERE d.state = 'DRAFT' AND d.kind = 'PERIOD' AND own.timezone IS NOT NULL
+  AND d.issue_date <= ($1::timestamptz AT TIME ZONE own.timezone)::date
+  AND (last.received_at < d.issue_date::timestamp AT TIME ZONE own.timezone
+       OR d.issue_date < ($1::timestamptz AT TIME ZONE own.timezone)::date - 1)
+  AND NOT EXISTS (
+    SELECT FROM document_review r
+    WHERE r.shard_key = d.shard_key AND r.document_ref = d.document_ref
+      AND r.rejected_at IS NOT NULL)
+ORDER BY d.issue_date LIMIT $2;
 
 -- name: load_cut_lines
 -- What each line came to at its cut. Never from charge: that goes on.
@@ -157,7 +256,10 @@ JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.c
 JOIN document_product p ON p.shard_key = cp.shard_key
     AND p.contract_product_ref = cp.contract_product_ref
 JOIN document d ON d.shard_key = p.shard_key AND d.document_ref = p.document_ref
-WHERE p.root_document_ref IS NULL OR d.number IS NOT NULL
+WHERE p.root_document_ref IS NULL OR d.number IS NOT NULL OR EXISTS (
+    SELECT FROM document_adjustment a
+    WHERE a.shard_key = p.shard_key AND a.document_ref = p.document_ref
+      AND a.root_document_ref = p.root_document_ref AND a.is_ahead)
 GROUP BY k.lineage_ref, p.period_ref
 HAVING bool_or(p.root_document_ref IS NULL);
 
@@ -210,7 +312,7 @@ WHERE p.shard_key = k.shard_key AND p.document_ref = k.document_ref;
 
 -- name: load_billed
 -- What was issued for documents: each, once it is issued, with what corrects it or has billed ahead
--- of it, added up. What it takes along for others is not its own, and events that its last cut does
+-- of it (drafts, too: what they bill ahead stays), added up. What it takes along for others is not its own, and events that its last cut does
 -- not hold are the next one's.
 SELECT k.document_ref AS root, coalesce(d.currency, later.currency) AS currency,
     coalesce(d.total_tax, 0) - coalesce(along.total_tax, 0) + coalesce(later.total_tax, 0)
@@ -240,7 +342,8 @@ LEFT JOIN LATERAL (
     LEFT JOIN event_due e ON e.shard_key = h.shard_key AND e.contract_ref = h.contract_ref
         AND e.due_id = h.event_due_id
     WHERE a.shard_key = k.shard_key AND a.root_document_ref = k.document_ref
-      AND h.number IS NOT NULL AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
+      AND (h.number IS NOT NULL OR a.is_ahead)
+      AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
 ) later ON true
 WHERE coalesce(d.currency, later.currency) IS NOT NULL;
 
@@ -269,7 +372,11 @@ CROSS JOIN LATERAL (
     LEFT JOIN event_due e ON e.shard_key = h.shard_key AND e.contract_ref = h.contract_ref
         AND e.due_id = h.event_due_id
     WHERE own.shard_key = k.shard_key AND own.root_document_ref = k.document_ref
-      AND h.number IS NOT NULL AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
+      AND (h.number IS NOT NULL OR EXISTS (
+        SELECT FROM document_adjustment a
+        WHERE a.shard_key = own.shard_key AND a.document_ref = own.document_ref
+          AND a.root_document_ref = own.root_document_ref AND a.is_ahead))
+      AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
 ) p
 GROUP BY k.document_ref, p.contract_product_ref, p.period_ref;
 
@@ -298,7 +405,11 @@ CROSS JOIN LATERAL (
     LEFT JOIN event_due e ON e.shard_key = h.shard_key AND e.contract_ref = h.contract_ref
         AND e.due_id = h.event_due_id
     WHERE own.shard_key = k.shard_key AND own.root_document_ref = k.document_ref
-      AND h.number IS NOT NULL AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
+      AND (h.number IS NOT NULL OR EXISTS (
+        SELECT FROM document_adjustment a
+        WHERE a.shard_key = own.shard_key AND a.document_ref = own.document_ref
+          AND a.root_document_ref = own.root_document_ref AND a.is_ahead))
+      AND (e.due_id IS NULL OR e.rated_below <= last.cut_offset)
 ) p
 JOIN document_line l ON l.shard_key = k.shard_key AND l.document_ref = p.document_ref
     AND l.product_position = p.position
@@ -318,7 +429,20 @@ FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document own ON own.shard_key = k.shard_key AND own.document_ref = k.document_ref
 JOIN document d ON d.shard_key = own.shard_key AND d.contract_ref = own.contract_ref
     AND d.document_group = own.document_group
-WHERE d.kind = 'PERIOD' AND d.number_in_contract IS NOT NULL;
+WHERE d.kind = 'PERIOD' AND d.number_in_contract IS NOT NULL
+UNION
+-- Those on which there was nothing to bill have none.
+SELECT cp.contract_ref, cp.document_group, coalesce(p.rest_date, p.issue_date)
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document own ON own.shard_key = k.shard_key AND own.document_ref = k.document_ref
+JOIN contract_product cp ON cp.shard_key = own.shard_key AND cp.contract_ref = own.contract_ref
+    AND cp.document_group = own.document_group AND cp.payment_time <> 'AFTER_USE'
+JOIN billing_period p ON p.shard_key = cp.shard_key
+    AND p.contract_product_ref = cp.contract_product_ref AND p.last_cut_number > 0
+JOIN document_input i ON i.shard_key = p.shard_key AND i.period_ref = p.period_ref
+    AND i.trigger = 'PERIOD_CUT'
+WHERE NOT EXISTS (
+    SELECT FROM document d WHERE d.shard_key = i.shard_key AND d.document_ref = i.document_ref);
 
 -- name: add_waiting
 INSERT INTO waiting_adjustment (tenant_id, shard_key, document_ref, contract_ref, document_group)
@@ -421,19 +545,23 @@ DO UPDATE SET error = excluded.error, parked_at = now();
 
 -- name: find_lost_cuts
 -- Cuts that no document took up, oldest first: their message was lost, or is still on its way.
-SELECT p.contract_product_ref, c.period_ref, c.cut_number, c.cut_at
+SELECT p.contract_product_ref, c.period_ref, c.cut_number, own.trigger, c.cut_at
 FROM period_cut c
 JOIN billing_period p ON p.shard_key = c.shard_key AND p.period_ref = c.period_ref
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN c.cut_number > 0 THEN 'PERIOD_CUT' WHEN c.until_at IS NULL
+        THEN 'PERIOD_OPENED' ELSE 'ISSUE_DUE' END AS trigger
+) own
 WHERE c.cut_at >= $1 AND c.cut_at < $2
   AND NOT EXISTS (
       SELECT FROM document_input i
       WHERE i.shard_key = c.shard_key AND i.contract_product_ref = p.contract_product_ref
-        AND i.period_ref = c.period_ref AND i.trigger = 'PERIOD_CUT'
+        AND i.period_ref = c.period_ref AND i.trigger = own.trigger
         AND i.cut_number = c.cut_number)
   AND NOT EXISTS (
       SELECT FROM parked_input i
       WHERE i.shard_key = c.shard_key AND i.contract_product_ref = p.contract_product_ref
-        AND i.period_ref = c.period_ref AND i.trigger = 'PERIOD_CUT'
+        AND i.period_ref = c.period_ref AND i.trigger = own.trigger
         AND i.cut_number = c.cut_number)
 ORDER BY c.cut_at
 LIMIT $3;
@@ -496,8 +624,13 @@ SELECT document_ref, accounting_event_type, document_number, number_in_contract,
         SELECT FROM document_adjustment a
         JOIN document child ON child.shard_key = a.shard_key AND child.document_ref = a.document_ref
         WHERE a.shard_key = document.shard_key AND a.root_document_ref = document.document_ref
-          AND child.event_ref IS NOT NULL
-          AND child.number_in_contract < document.number_in_contract) AS is_rest,
+          AND (child.event_ref IS NOT NULL
+               AND child.number_in_contract < document.number_in_contract
+               OR a.is_ahead)
+        UNION ALL
+        SELECT FROM document_adjustment back
+        WHERE back.shard_key = document.shard_key AND back.document_ref = document.document_ref
+          AND back.is_ahead AND back.sub_total < 0) AS is_rest,
     kind = 'EVENT' AS bills_event
 FROM document
 JOIN unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
@@ -508,12 +641,15 @@ WHERE number IS NOT NULL;
 -- name: load_issued_products
 SELECT p.document_ref, p.position, p.product_name, p.minimum_fee, p.sub_total, p.total, p.true_ups,
     p.discount, p.discount_rate, p.tax_rate, b.start_date, b.end_date, b.full_start_date,
-    b.full_end_date, r.document_number AS corrects, p.root_document_ref IS NOT NULL
-    AS is_difference
+    b.full_end_date, CASE WHEN a.is_ahead THEN NULL ELSE r.document_number END AS corrects,
+    p.root_document_ref IS NOT NULL AND (NOT coalesce(a.is_ahead, false) OR p.total < 0)
+    AS is_difference, coalesce(a.is_ahead, false) AS is_ahead
 FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_product p ON p.shard_key = k.shard_key AND p.document_ref = k.document_ref
 JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
 LEFT JOIN document r ON r.shard_key = p.shard_key AND r.document_ref = p.root_document_ref
+LEFT JOIN document_adjustment a ON a.shard_key = p.shard_key AND a.document_ref = p.document_ref
+    AND a.root_document_ref = p.root_document_ref
 ORDER BY p.document_ref, p.position;
 
 -- name: load_issued_adjustments
@@ -531,6 +667,7 @@ FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
 JOIN document_adjustment a ON a.shard_key = k.shard_key AND a.document_ref = k.document_ref
 JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
     AND d.kind <> 'EVENT'
+    AND NOT a.is_ahead
 LEFT JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
 ORDER BY document_ref, issue_date, root;
 

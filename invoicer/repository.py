@@ -181,8 +181,13 @@ async def load_cuts(
     rows = await connection.fetch(queries.load_cuts, *document_columns(documents))
     cuts: dict[UUID, list[CutPeriod]] = defaultdict(list)
     for row in rows:
-        cuts[row["document_ref"]].append(CutPeriod(**row))
+        cuts[row["document_ref"]].append(read_cut(row))
     return cuts
+
+
+def read_cut(row: asyncpg.Record) -> CutPeriod:
+    """Read a row of `load_cuts`."""
+    return CutPeriod(**row)
 
 
 async def load_cut_lines(
@@ -341,4 +346,4 @@ async def find_lost_cuts(
 ) -> list[tuple[InputKey, datetime]]:
     """Return cuts that no document took up, as the inputs that they are, each with its instant."""
     rows = await connection.fetch(queries.find_lost_cuts, since, before, count)
-    return [(input_key(*row[:3]), row[3]) for row in map(tuple, rows)]
+    return [(input_key(*row[:4]), row[4]) for row in map(tuple, rows)]

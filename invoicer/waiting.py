@@ -28,11 +28,14 @@ _DAY: Final = timedelta(days=1)
 
 
 async def split_waiting(
-    connection: Connection, issuer: Issuer, documents: Sequence[DocumentKey]
+    connection: Connection,
+    issuer: Issuer,
+    documents: Sequence[DocumentKey],
+    drawn: Sequence[DocumentKey] = (),
 ) -> tuple[list[DocumentKey], list[DocumentKey]]:
     """Tell documents that are corrected by documents of their own from those that wait.
 
-    What waits already goes on waiting.
+    What waits already goes on waiting. drawn: what is about to be drawn up.
     """
     if not documents:
         return [], []
@@ -40,20 +43,30 @@ async def split_waiting(
     waiting = {row["document_ref"] for row in await connection.fetch(queries.find_waiting, *keys)}
     if await connection.fetchval(queries.find_late_usage, issuer.tenant_id) == "NEXT_DOCUMENT":
         groups = await load_terms(connection, documents)
-        waiting |= {key.document_ref for key in await followed(connection, documents, groups)}
+        waiting |= {
+            key.document_ref for key in await followed(connection, documents, groups, drawn)
+        }
     own = [key for key in documents if key.document_ref not in waiting]
     return own, [key for key in documents if key.document_ref in waiting]
 
 
 async def followed(
-    connection: Connection, documents: Sequence[DocumentKey], groups: Groups
+    connection: Connection,
+    documents: Sequence[DocumentKey],
+    groups: Groups,
+    drawn: Sequence[DocumentKey] = (),
 ) -> list[DocumentKey]:
-    """Return those of the documents whose contract and group have a document still to come."""
+    """Return those of the documents whose contract and group have a document still to come.
+
+    drawn: what is about to be drawn up, and is to come for sure.
+    """
     rows = await connection.fetch(queries.load_issue_dates, *document_columns(documents))
     issued: dict[tuple[UUID, int], set[date]] = {}
     for row in rows:
         place = (row["contract_ref"], row["document_group"])
         issued.setdefault(place, set()).add(row["issue_date"])
+    for key in drawn:
+        issued.get((key.contract_ref, key.document_group), set()).discard(key.issue_date)
     found = []
     for key in documents:
         place = (key.contract_ref, key.document_group)
@@ -70,7 +83,7 @@ def _has_more(terms: ProductTerms, issued: Collection[date]) -> bool:
     if not ends:
         return True
     last = period_at(terms.billing, first_instant(min(ends), terms.timezone) - _MOMENT)
-    return last is not None and last.issue_date not in issued
+    return last is not None and last.rest_date not in issued
 
 
 async def add_waiting(

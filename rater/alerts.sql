@@ -25,7 +25,7 @@ SELECT b.shard_key, b.period_ref, b.tenant_id, t.tenant_ref, c.customer_ref, k.c
        b.start_at, b.start_date, b.end_date, p.contract_product_ref, p.currency, p.tax, p.discount,
        coalesce(p.minimum_fee, i.minimum_fee) AS minimum_fee, p.commitments::text AS commitments,
        p.credits::text AS credits, p.billing_start_date, p.billing_end_date, p.cycle_unit,
-       p.cycle_length, p.issue_day, p.payment_time, p.timezone, p.since_date, p.until_date,
+       p.cycle_length, p.issue_day, p.payment_time, p.timezone, p.since_date, p.until_date, p.ahead_since,
        '' AS product_name
 FROM unnest($1::integer[], $2::uuid[]) AS wanted (shard_key, period_ref)
 CROSS JOIN LATERAL (
@@ -62,7 +62,7 @@ ORDER BY b.period_ref, l.position;
 SELECT p.contract_product_ref, p.currency, p.tax, p.discount,
        coalesce(p.minimum_fee, i.minimum_fee) AS minimum_fee, p.billing_start_date,
        p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day, p.payment_time, p.timezone,
-       p.since_date, p.until_date, '' AS product_name
+       p.since_date, p.until_date, p.ahead_since, '' AS product_name
 FROM contract_product one
 JOIN contract_product p ON p.shard_key = one.shard_key AND p.contract_ref = one.contract_ref
     AND p.lineage_ref = one.lineage_ref AND NOT p.is_pending

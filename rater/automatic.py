@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from rater import reference
+from rater import opening, reference
 from rater.cutting import Due, Unsettled, cut, load_unsettled, look_up, take_some
 from rater.memory import Line, Product
 from rater.metrics import CLOSINGS_HELD, PERIODS_CLOSED
@@ -48,13 +48,19 @@ class Look(msgspec.Struct):
 async def begin(owner: Owner, tasks: Sequence[Task]) -> Round | None:
     """Begin a round when something is due now."""
     now = owner.clock()
-    if not any(await _find(owner.pool, owner, now, tasks, 1)):
+    is_due = any(await _find(owner.pool, owner, now, tasks, 1))
+    if not is_due and not await opening.is_due(owner, now, tasks):
         return None
     return Round(now, await owner.reader.end_offset())
 
 
 async def step(owner: Owner, current: Round, tasks: Sequence[Task]) -> None:
-    """Cut what fits in one transaction; the round is done when nothing is left."""
+    """Cut what fits in one transaction; the round is done when nothing is left.
+
+    What is billed ahead comes first.
+    """
+    if await opening.open_some(owner, current.now, tasks):
+        return
     async with owner.step() as connection:
         look = await _look(connection, owner, current, tasks)
         await look_up(connection, [due for _, due in look.scheduled] + look.late)
@@ -104,7 +110,7 @@ async def _look(
     """Load what is due, a bounded number of lines in all."""
     lines_max = owner.settings.closing_lines_max
     rows, late_rows = await _find(connection, owner, current.now, tasks, lines_max)
-    products = await _load_products(connection, owner, rows + late_rows)
+    products = await reference.load_products_of(connection, owner.memory, rows + late_rows)
     due = [_due(row, products) for row in rows + late_rows]
     chosen, is_all = take_some(due, lines_max)
     return Look(
@@ -124,19 +130,6 @@ def _due(row: asyncpg.Record, products: dict[UUID, tuple[Product, list[Line]]]) 
         assert found is not None, "a stored period stays"
         period = found
     return Due(row["customer_ref"], product, product.rated(period), lines)
-
-
-async def _load_products(
-    connection: Connection, owner: Owner, rows: Sequence[asyncpg.Record]
-) -> dict[UUID, tuple[Product, list[Line]]]:
-    """Load the contract products of the customers that rows are of."""
-    memory = owner.memory
-    tenants = {tenant.tenant_id: tenant for tenant in memory.tenants.values()}
-    if not {row["tenant_id"] for row in rows} <= tenants.keys():
-        await reference.load_tenants(connection, memory)
-        tenants = {tenant.tenant_id: tenant for tenant in memory.tenants.values()}
-    customers = {(row["shard_key"], row["customer_id"]): tenants[row["tenant_id"]] for row in rows}
-    return await reference.load_products(connection, customers)
 
 
 def _to_cut(

@@ -134,12 +134,12 @@ def add_past(
             fed = by_meter[meter_id] = fed_lines(lines, meter_id)
         if not fed:
             continue
-        if _add_event(fed, row, totals, moves, shares):
+        if add_event(fed, row, totals, moves, shares):
             covered.append(row["event_ref"])
     return totals, moves, shares, covered
 
 
-def _add_event(
+def add_event(
     fed: Sequence[Fed],
     row: asyncpg.Record,
     totals: dict[Charge, list[int]],

@@ -231,5 +231,6 @@ def _period_row(product: Product, rated: RatedPeriod) -> tuple[object, ...]:
         period.full_start_date,
         period.full_end_date,
         period.issue_date,
+        period.rest_date if period.is_ahead else None,
         period.is_partial,
     )

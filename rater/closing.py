@@ -11,6 +11,8 @@ from rater import reference
 from rater.cutting import Due, cut, load_unsettled, look_up, take_some
 from rater.memory import Line, Product
 from rater.metrics import PERIODS_CLOSED
+from rater.opening import callable_openings, open_periods
+from rater.opening_schedule import opened_periods
 from rater.owner import Owner
 from rater.repository import queries
 from rater.schedule import closed_periods
@@ -51,10 +53,17 @@ async def _cut_some(owner: Owner, task: Task) -> None:
             customer_id=task.customer_id,
             contract_ref=task.contract_ref,
             tenant=tenant,
+            memory=owner.memory,
         )
+        opened = await opened_periods(connection, [product for product, _ in contract])
+        openings = list(callable_openings(contract, task, opened, owner.clock()))
         settled = await closed_periods(connection, contract) - await _late(connection, contract)
         remaining = due_periods(contract, task, settled)
         chosen, is_done = take_some(remaining, owner.settings.closing_lines_max)
+        if openings:  # they come first, as by the clock
+            chosen, is_done = [], False
+            openings, _ = take_some(openings, owner.settings.closing_lines_max)
+        await open_periods(connection, owner, openings)
         await look_up(connection, chosen)
         await cut(connection, owner, chosen, await load_unsettled(connection, chosen))
         progress = (partition, task.reference_version, len(chosen), is_done)
@@ -63,7 +72,7 @@ async def _cut_some(owner: Owner, task: Task) -> None:
     crashpoint("rater.after_cut")
     owner.state.steps += 1
     task.is_done = is_done
-    owner.has_undigested |= bool(chosen)
+    owner.has_undigested |= bool(chosen or openings)
     # The periods in memory do not know yet that they are closed.
     owner.memory.forget_customer(task.customer_id)
     PERIODS_CLOSED.inc(len(chosen))

@@ -21,7 +21,7 @@ _PERIOD_CUT = (
     *("shard_key", "period_ref", "cut_number", "tenant_id", "partition", "cut_offset"),
     *("dead_letters", "waiting_amendments"),
 )
-_CHARGE_CUT = (
+CHARGE_CUT = (
     *("shard_key", "period_ref", "cut_number", "contract_line_ref", "tenant_id", "charge_ref"),
     *("pricing_line_id", "quantity", "event_count", "amount", "cell"),
     "exact_quantity",
@@ -103,9 +103,9 @@ async def cut(
     )
     await connection.copy_records_to_table(
         "charge_cut",
-        columns=_CHARGE_CUT,
+        columns=CHARGE_CUT,
         records=[
-            (*key, *_line_cut(charge))
+            (*key, *line_cut(charge))
             for key, own in zip(keys, charges, strict=True)
             for charge in own
         ],
@@ -124,7 +124,7 @@ def _counts(unsettled: Unsettled) -> tuple[int, int]:
     return unsettled.dead_letters, unsettled.waiting_amendments
 
 
-def _line_cut(charge: Charge) -> tuple[object, ...]:
+def line_cut(charge: Charge) -> tuple[object, ...]:
     """Return what a charge comes to, or where no events feed its line what that states itself.
 
     A fixed amount is that of a whole period; the invoicer prorates it.

@@ -201,7 +201,7 @@ def message(cut: OpenCut) -> bytes:
     return msgspec.json.encode(
         {
             "v": 1,
-            "trigger": "PERIOD_CUT",
+            "trigger": "PERIOD_CUT" if cut.row["cut_number"] else "ISSUE_DUE",
             "contract_product_ref": str(cut.row["contract_product_ref"]),
             "period_ref": str(cut.row["period_ref"]),
             "cut_number": cut.row["cut_number"],

@@ -40,6 +40,7 @@ PARTITIONS_STOPPED = Gauge(
 )
 BACKFILLED_EVENTS = Counter("rater_backfilled_events_total", "Past events added by back-fills.")
 PERIODS_CLOSED = Counter("rater_periods_closed_total", "Cuts made.")
+PERIODS_OPENED = Counter("rater_periods_opened_total", "Periods of which part was billed ahead.")
 CLOSINGS_HELD = Counter(
     "rater_closings_held_total",
     "Looks at a period that was due and not cut: dead letters or amendments were not settled.",

@@ -1,10 +1,12 @@
 """The events of a charge's period, as they count now, for totals that have to be made again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from rater.memory import Charge, micros
+import asyncpg
+
+from rater.memory import Charge, Product, micros
 from rater.repository import queries
 from runtime.postgres import Connection
 from schemas.aggregation import Use
@@ -24,21 +26,11 @@ async def uses_of(connection: Connection, charge: Charge) -> AsyncIterator[Use]:
     What a back-fill of the contract has yet to rate is left out.
     """
     line, period = charge.line, charge.period
-    first, last = (max(at, TIMESTAMP_MIN_MICROS) for at in (period.start, period.end - 1))
     feeds = line.feeds
-    events = connection.cursor(
-        queries.events_of_period,
-        line.product.shard_key,
-        line.product.contract_ref,
-        list(feeds),
-        *(_instant(period.start), _instant(period.end)),
-        month_bounds(month_index(first))[0],
-        month_bounds(month_index(last))[1],
-        any(feed.formula is not None for feed in feeds.values()),
-        line.product.version,
-        prefetch=EVENTS_AHEAD,
-    )
-    async for row in events:
+    span = (_instant(period.start), _instant(period.end))
+    wants_data = any(feed.formula is not None for feed in feeds.values())
+    rows = events_between(connection, line.product, list(feeds), span, wants_data=wants_data)
+    async for row in rows:
         feed = feeds[row["meter_id"]]
         if line.is_count:
             quantity = times(ONE, feed.factor)
@@ -46,6 +38,31 @@ async def uses_of(connection: Connection, charge: Charge) -> AsyncIterator[Use]:
             quantity = Quantity(decimal_to_scaled(row["quantity"], QUANTITY_DIGITS))
             quantity = feed.counted(quantity, row["additional_data"])
         yield Use(micros(row["occurred_at"]), row["event_ref"].int, quantity)
+
+
+def events_between(
+    connection: Connection,
+    product: Product,
+    meters: Sequence[int],
+    span: tuple[datetime, datetime],
+    *,
+    wants_data: bool,
+) -> AsyncIterator[asyncpg.Record]:
+    """Read the events of meters of a product's customer in a half-open span, in their order."""
+    first, last = (max(at, TIMESTAMP_MIN_MICROS) for at in (micros(span[0]), micros(span[1]) - 1))
+    events: AsyncIterator[asyncpg.Record] = connection.cursor(
+        queries.events_of_period,
+        product.shard_key,
+        product.contract_ref,
+        meters,
+        *span,
+        month_bounds(month_index(first))[0],
+        month_bounds(month_index(last))[1],
+        wants_data,
+        product.version,
+        prefetch=EVENTS_AHEAD,
+    ).__aiter__()
+    return events
 
 
 def _instant(at: int) -> datetime:

@@ -104,7 +104,9 @@ WHERE c.shard_key = $1 AND c.period_ref = ANY ($2::uuid[])
 DELETE FROM charge WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]);
 
 -- name: drop_periods
-DELETE FROM billing_period WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]);
+-- What was billed ahead of one stays on its document, and so does the period.
+DELETE FROM billing_period p WHERE shard_key = $1 AND period_ref = ANY ($2::uuid[]) AND NOT EXISTS (
+    SELECT FROM period_cut ahead WHERE ahead.shard_key = $1 AND ahead.period_ref = p.period_ref);
 
 -- name: ended_meters
 -- The meters whose events counted in what a contract's version has ended, and from which day that is.
@@ -168,7 +170,7 @@ JOIN customer c USING (shard_key, customer_ref);
 -- has replaced from its first day on is left out; what is being back-filled is not.
 SELECT c.tenant_id, c.customer_id, c.contract_ref, c.closing, p.shard_key, p.contract_product_ref,
        p.billing_start_date, p.billing_end_date, p.cycle_unit, p.cycle_length, p.issue_day,
-       p.payment_time, p.timezone, p.net_terms, p.version, p.since_date, p.until_date,
+       p.payment_time, p.timezone, p.net_terms, p.version, p.since_date, p.until_date, p.ahead_since,
        p.is_pending, p.lineage_ref, l.contract_line_ref, l.pricing_line_id, pl.meter_id,
        pl.price::text AS price, m.aggregation, m.unique_key
 FROM unnest($1::integer[], $2::integer[]) AS wanted (shard_key, customer_id)
@@ -359,10 +361,12 @@ WHERE charge.ctid = new.place AND charge.shard_key = new.shard_key;
 DELETE FROM charge WHERE shard_key = $1 AND charge_ref = $2;
 
 -- name: drop_period
--- A period in which nothing is charged, unless it was cut.
+-- A period in which nothing is charged, unless it was cut, or billed ahead.
 DELETE FROM billing_period p
 WHERE p.shard_key = $1 AND p.period_ref = $2 AND p.last_cut_number = 0 AND NOT EXISTS (
-    SELECT FROM charge own WHERE own.shard_key = $1 AND own.period_ref = $2);
+    SELECT FROM charge own WHERE own.shard_key = $1 AND own.period_ref = $2)
+  AND NOT EXISTS (
+    SELECT FROM period_cut ahead WHERE ahead.shard_key = $1 AND ahead.period_ref = $2);
 
 -- name: load_periods
 SELECT p.period_ref, p.last_cut_number
@@ -375,8 +379,8 @@ CROSS JOIN LATERAL (
 -- name: add_period
 INSERT INTO billing_period (
     shard_key, period_ref, tenant_id, contract_product_ref, period_index, start_at, end_at,
-    start_date, end_date, full_start_date, full_end_date, issue_date, is_partial)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+    start_date, end_date, full_start_date, full_end_date, issue_date, rest_date, is_partial)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: add_outbox
 INSERT INTO rater_outbox (shard_key, topic, record_key, value) VALUES ($1, $2, $3, $4);
@@ -611,6 +615,43 @@ DELETE FROM closing_schedule s
 USING unnest($1::integer[], $2::uuid[]) AS done (shard_key, contract_product_ref)
 WHERE s.shard_key = done.shard_key AND s.contract_product_ref = done.contract_product_ref;
 
+-- name: find_openings
+-- The first periods of the schedule that are to be billed ahead by $2, with usage once the grace is
+-- over; $3, $4 as in find_due.
+SELECT due.shard_key, due.contract_product_ref, due.tenant_id, due.customer_id, due.contract_ref,
+       due.start_at, customer.customer_ref::text AS customer_ref
+FROM opening_schedule due
+LEFT JOIN tenant_setting USING (tenant_id)
+JOIN customer USING (shard_key, customer_id)
+WHERE due.partition = $1 AND due.issue_at <= $2::timestamptz
+  AND (NOT due.has_usage OR due.issue_at <= $2::timestamptz
+       - make_interval(secs => coalesce(closing_grace_seconds, $3::float8)))
+  AND due.customer_id <> ALL ($4::integer[])
+ORDER BY due.issue_at, due.shard_key, due.contract_product_ref LIMIT $5;
+
+-- name: opened_periods
+-- What was billed ahead of periods of contract products, or would come too late.
+SELECT p.period_ref
+FROM unnest($1::integer[], $2::uuid[]) AS wanted (shard_key, contract_product_ref)
+JOIN billing_period p USING (shard_key, contract_product_ref)
+WHERE p.last_cut_number > 0 OR EXISTS (
+    SELECT FROM period_cut own WHERE own.shard_key = p.shard_key AND own.period_ref = p.period_ref);
+
+-- name: unschedule_openings
+DELETE FROM opening_schedule WHERE shard_key = $1 AND contract_ref = $2;
+
+-- name: schedule_opening
+INSERT INTO opening_schedule (shard_key, contract_product_ref, tenant_id, partition, customer_id,
+                              contract_ref, start_at, issue_at, has_usage)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: move_opening
+UPDATE opening_schedule SET start_at = $3, issue_at = $4, has_usage = $5
+WHERE shard_key = $1 AND contract_product_ref = $2;
+
+-- name: end_openings
+DELETE FROM opening_schedule WHERE shard_key = $1 AND contract_product_ref = $2;
+
 -- name: read_by_index
 -- For the rest of the transaction; see lock_partition.
 SELECT set_config('enable_seqscan', 'off', true);
@@ -618,7 +659,8 @@ SELECT set_config('enable_seqscan', 'off', true);
 -- name: find_undigested
 -- Cuts whose lines have no digests yet, with what their events are found by.
 SELECT cut.shard_key, cut.period_ref, cut.cut_number, cut.tenant_id, own.cut_offset,
-       period.contract_product_ref, period.start_at, period.end_at, contract.customer_id,
+       period.contract_product_ref, period.start_at,
+       coalesce(own.until_at, period.end_at) AS end_at, contract.customer_id,
        customer.customer_ref::text AS customer_ref
 FROM undigested_cut cut
 JOIN period_cut own USING (shard_key, period_ref, cut_number)
@@ -627,7 +669,7 @@ JOIN contract_product product USING (shard_key, contract_product_ref)
 JOIN contract USING (shard_key, contract_ref)
 JOIN customer USING (shard_key, customer_id)
 WHERE cut.partition = $1
-ORDER BY cut.shard_key, cut.period_ref LIMIT $2;
+ORDER BY cut.shard_key, cut.period_ref, cut.cut_number LIMIT $2;
 
 -- name: usage_of_cuts
 -- One page of each wanted period's events, by ref: those between two refs (of the period's months),

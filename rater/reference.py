@@ -127,28 +127,43 @@ async def load_customers(source: Source, memory: Memory, refs: Iterable[str]) ->
 
 
 async def load_contract(
-    source: Source, *, shard_key: int, customer_id: int, contract_ref: UUID, tenant: Tenant
+    source: Source,
+    *,
+    shard_key: int,
+    customer_id: int,
+    contract_ref: UUID,
+    tenant: Tenant,
+    memory: Memory,
 ) -> list[tuple[Product, list[Line]]]:
     """Read one contract: its products in order, each with all its lines, flat ones too.
 
     What is being back-filled to take the place of others is left out.
     """
     rows = await source.fetch(queries.load_contracts, [shard_key], [customer_id], contract_ref)
-    return read_products([row for row in rows if not row["is_pending"]], tenant)
+    await load_feeds(source, memory, rows)
+    return read_products([row for row in rows if not row["is_pending"]], tenant, memory.feeds)
 
 
-async def load_products(
-    source: Source, customers: Mapping[tuple[int, int], Tenant]
+async def load_products_of(
+    source: Source, memory: Memory, rows: Iterable[asyncpg.Record]
 ) -> dict[UUID, tuple[Product, list[Line]]]:
-    """Read all contract products of customers, by shard key and id: each with all its lines."""
-    rows_of: dict[int, list[asyncpg.Record]] = {}
+    """Read all contract products of the customers that rows are of: each with all its lines."""
+    rows = list(rows)
+    tenants = {tenant.tenant_id: tenant for tenant in memory.tenants.values()}
+    if not {row["tenant_id"] for row in rows} <= tenants.keys():
+        await load_tenants(source, memory)
+        tenants = {tenant.tenant_id: tenant for tenant in memory.tenants.values()}
+    customers = {(row["shard_key"], row["customer_id"]): tenants[row["tenant_id"]] for row in rows}
     keys, ids = [key for key, _ in customers], [customer for _, customer in customers]
-    for row in await source.fetch(queries.load_contracts, keys, ids, None):
+    contracts = await source.fetch(queries.load_contracts, keys, ids, None)
+    await load_feeds(source, memory, contracts)
+    rows_of: dict[int, list[asyncpg.Record]] = {}
+    for row in contracts:
         rows_of.setdefault(row["customer_id"], []).append(row)
     return {
         product.ref: (product, lines)
         for (_, customer_id), tenant in customers.items()
-        for product, lines in read_products(rows_of.get(customer_id, ()), tenant)
+        for product, lines in read_products(rows_of.get(customer_id, ()), tenant, memory.feeds)
     }
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from rater import reference
 from rater.memory import Line, Product
+from rater.opening_schedule import schedule_openings
 from rater.owner import Owner
 from rater.repository import queries
 from rater.tasks import Task
@@ -66,11 +67,14 @@ async def schedule_contract(connection: Connection, owner: Owner, task: Task) ->
         customer_id=task.customer_id,
         contract_ref=task.contract_ref,
         tenant=tenant,
+        memory=owner.memory,
     )
     products = [product for product, _ in contract]
     await connection.execute(queries.unschedule, task.shard_key, task.contract_ref)
+    await connection.execute(queries.unschedule_openings, task.shard_key, task.contract_ref)
     if row["closing"] != "AUTOMATIC":
         return
+    await schedule_openings(connection, owner, task, products)
     closed = await closed_periods(connection, contract)
     for product in products:
         first = first_to_close(product.terms, row["closes_after"])

@@ -17,6 +17,8 @@ CrashPoint = Literal[
     "rater.after_cut",
     "rater.before_cuts",
     "rater.after_cuts",
+    "rater.before_opening",
+    "rater.after_opening",
     "rater.before_digests",
     "rater.after_digests",
     "rater.after_backfill_step",

@@ -132,13 +132,17 @@ class DocumentTax(msgspec.Struct, frozen=True):
 
 
 class Adjustment(msgspec.Struct, frozen=True):
-    """What a document says for another one, its root: that part of its sums; money in minor."""
+    """What a document says for another one, its root: that part of its sums; money in minor.
+
+    is_ahead: the root is a later document, which settles what this one bills ahead.
+    """
 
     root: UUID
     sub_total: int
     total_discount: int
     total_tax: int
     credits_amount: int = 0
+    is_ahead: bool = False
 
 
 class DraftedDocument(msgspec.Struct, frozen=True):

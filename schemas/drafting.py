@@ -4,7 +4,8 @@ The same inputs give the same document, byte for byte. Order of the arithmetic, 
 where `schemas.money` says so and nowhere else:
 
     line        usage amount, minimum and maximum fee, line's discount, rounded once
-    product     sum of its lines, at least the prorated minimum fee, and what commitments miss
+    product     sum of its lines, at least the prorated minimum fee, and what commitments miss;
+                of a part that is billed ahead, the sum of its lines alone
     discount    the product's percentage of that total, rounded a product
     tax         each rate over the discounted totals that bear it, rounded a rate
     document    sub total - discounts + taxes - credits
@@ -17,6 +18,7 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.commitments import Commitment, true_up
 from schemas.document import (
@@ -91,6 +93,8 @@ class ProductInput(msgspec.Struct, frozen=True):
     is_first_period: index 0, in which fees that are not recurring are due.
     minimum_fee: for a whole period, currency; None for none. discount, tax: percent.
     spent_before: the totals of all periods before, minor, for the last one; else None.
+    is_ahead: it is what is billed before the period is over, `lines` being those that are: what is
+    known only at the end stays out, and that is every minimum.
     """
 
     contract_product_ref: UUID
@@ -105,6 +109,7 @@ class ProductInput(msgspec.Struct, frozen=True):
     tax_percent: Price = Price(0)
     commitments: Sequence[Commitment] = ()
     spent_before: int | None = None
+    is_ahead: bool = False
 
 
 def draft_document(
@@ -142,6 +147,8 @@ def draft_document(
 
 
 def _draft_product(product: ProductInput, currency: str, digits: int) -> DocumentProduct:
+    if product.is_ahead:
+        product = _without_minimums(product)
     lines = tuple(_draft_lines(product, currency, digits))
     sub_total = total = sum(line.amount for line in lines)
     minimum = None
@@ -169,6 +176,15 @@ def _draft_product(product: ProductInput, currency: str, digits: int) -> Documen
     )
 
 
+def _without_minimums(product: ProductInput) -> ProductInput:
+    """Leave out what holds for the whole period alone; a fixed fee's own bounds are its price."""
+    lines = [
+        replace(line, price=replace(line.price, minimum_fee=None)) if is_usage(line.price) else line
+        for line in product.lines
+    ]
+    return replace(product, lines=lines, minimum_fee=None, commitments=())
+
+
 def _draft_lines(product: ProductInput, currency: str, digits: int) -> Iterator[DocumentLine]:
     for _, group in groupby(product.lines, key=lambda line: line.contract_line_ref):
         rows = list(group)
@@ -191,13 +207,13 @@ def _draft_cells(
     amount, usage = 0, Fraction(0)
     for row in sorted(rows, key=lambda row: order.index(row.cell)):
         own = cell_price(price, cell_values(row.cell))
-        alone = msgspec.structs.replace(own, minimum_fee=None, maximum_fee=None)
-        drafted = _draft_line(msgspec.structs.replace(row, price=alone), part, currency, digits)
-        yield msgspec.structs.replace(drafted, price=price)
+        alone = replace(own, minimum_fee=None, maximum_fee=None)
+        drafted = _draft_line(replace(row, price=alone), part, currency, digits)
+        yield replace(drafted, price=price)
         amount += drafted.amount
         usage += exact_total(alone, row.quantity)
     minimum, maximum = _bounds(price, part, digits)
-    undiscounted = msgspec.structs.replace(price, discount_percent=Price(0))
+    undiscounted = replace(price, discount_percent=Price(0))
     if bounded_amount(undiscounted, usage, minimum, maximum) != usage:
         whole = round_fraction(bounded_amount(price, usage, minimum, maximum), digits)
         yield DocumentLine(

@@ -47,6 +47,8 @@ class BillingTerms(msgspec.Struct, frozen=True):
     since, until: these terms count from the one day on and before the other, None for no such
     bound: a contract that is edited has others before or after. Cycles stand where they would
     without these bounds; no period of terms that begin to count later is the contract's first.
+    ahead_since: periods that begin before are not billed ahead, whatever the payment time; None:
+    there are none such.
     Raises InvalidInput that lists every wrong field.
     """
 
@@ -59,6 +61,7 @@ class BillingTerms(msgspec.Struct, frozen=True):
     timezone: str = "UTC"
     since: date | None = None
     until: date | None = None
+    ahead_since: date | None = None
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))
@@ -78,6 +81,7 @@ class BillingTerms(msgspec.Struct, frozen=True):
             timezone=row["timezone"],
             since=row["since_date"],
             until=row["until_date"],
+            ahead_since=row["ahead_since"],
         )
 
     @property
@@ -145,7 +149,9 @@ class Period(msgspec.Struct, frozen=True):
     index: 0 for the contract product's first.
     start, end: aware UTC. start_date, end_date: the same bounds as local days; end is exclusive.
     full_start_date, full_end_date: the bounds of the whole cycle, before clipping.
-    issue_date: the local day on which its document is due.
+    issue_date: the local day on which its document is due. rest_date: that of the document which
+    has what is known only at the end; the same day, unless part of the period is billed ahead.
+    issued_at: the first instant of the issue date; what is billed ahead is of uses before.
     """
 
     index: int
@@ -156,6 +162,13 @@ class Period(msgspec.Struct, frozen=True):
     full_start_date: date
     full_end_date: date
     issue_date: date
+    rest_date: date
+    issued_at: datetime
+
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether part of it is billed by a document before the one that settles it."""
+        return self.rest_date != self.issue_date
 
     @property
     def is_partial(self) -> bool:
@@ -311,6 +324,7 @@ def _period(terms: BillingTerms, number: int) -> Period | None:
     if start == end:
         return None
     one_time = terms.unit == "ONE_TIME"
+    issue_date = _issue_date(terms, *bounds)
     return Period(
         index=number - _first_number(terms) + (terms.first_day > terms.start_date),
         start=start,
@@ -319,7 +333,9 @@ def _period(terms: BillingTerms, number: int) -> Period | None:
         end_date=bounds[1],
         full_start_date=terms.start_date if one_time else _bound(terms, number),
         full_end_date=_end_bound(terms) or bounds[1] if one_time else _bound(terms, number + 1),
-        issue_date=_issue_date(terms, *bounds),
+        issue_date=issue_date,
+        rest_date=_rest_date(terms, number, bounds, issue_date),
+        issued_at=first_instant(issue_date, terms.timezone),
     )
 
 
@@ -335,3 +351,22 @@ def _issue_date(terms: BillingTerms, start: date, end: date) -> date:
     else:
         due = end - _DAY
     return due if terms.issue_day is None else max(due, terms.issue_day)
+
+
+def _rest_date(
+    terms: BillingTerms, number: int, bounds: tuple[date, date], issue_date: date
+) -> date:
+    """Return the day of the document that settles a period: the next one of these terms.
+
+    Behind the last period that is the day after it. An edit that replaces the terms by others does
+    not move it: what was billed ahead names that document.
+    """
+    start, end = bounds
+    if terms.payment_time == "AFTER_USE":
+        return issue_date
+    if terms.ahead_since is not None and start < terms.ahead_since:
+        return issue_date
+    if terms.until is not None:
+        terms = msgspec.structs.replace(terms, until=None)
+    following = None if terms.unit == "ONE_TIME" else _clipped(terms, number + 1)
+    return max(end, issue_date) if following is None else _issue_date(terms, *following)

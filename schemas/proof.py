@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -20,22 +20,32 @@ from schemas.errors import Conflict
 from schemas.explaining import (
     LineStory,
     Measured,
-    decimal_text,
     explain_cells_fee,
     explain_line,
     number,
     proration_text,
 )
-from schemas.money import AMOUNT_DIGITS, ONE, Price, Quantity, currency_digits, round_fraction
+from schemas.money import ONE, currency_digits, round_fraction
 from schemas.periods import Part, Row
-from schemas.price import basis_of, cell_price, cell_values, from_json
-from schemas.pricing.terms import LinePrice, TierCharge
+from schemas.price import basis_of, cell_price, cell_values, from_json, is_usage
+from schemas.pricing.terms import LinePrice
+from schemas.proof_figures import (
+    Answer,
+    cell_of,
+    digest_of,
+    figure,
+    json_number,
+    measured_of,
+    meter_of,
+    step,
+    tier_of,
+)
 from schemas.proration import prorate
 
 _HUNDRED: Final = 100
 _SUMS: Final = ("minimum_fee", "sub_total", "total", "discount")
 
-Answer = dict[str, Any]
+
 Cuts = Mapping[tuple[UUID, UUID], Sequence[Row]]
 """Cut lines by period and contract line: one, or one a cell."""
 
@@ -44,7 +54,8 @@ Cuts = Mapping[tuple[UUID, UUID], Sequence[Row]]
 class DocumentRows:
     """All that a proof is made of.
 
-    family: the document last, behind what it corrects. The products and lines are of them all, the
+    family: the document last, behind what it corrects, or what has billed a part of its periods
+    ahead. The products and lines are of them all, the
     cut lines of the document's own periods and cuts, the draws its own.
     """
 
@@ -75,13 +86,23 @@ def prove(rows: DocumentRows) -> Answer:
             {
                 "invoice_ref": row["document_ref"],
                 "document_number": row["document_number"],
-                "total": _number(Fraction(row["total"])),
+                "total": json_number(Fraction(row["total"])),
             }
             for row in rows.family[:-1]
+            if not row["is_ahead"]
+        ],
+        "billed_ahead": [
+            {
+                "invoice_ref": row["document_ref"],
+                "document_number": row["document_number"],
+                "total": json_number(Fraction(row["part_total"])),
+            }
+            for row in rows.family[:-1]
+            if row["is_ahead"]
         ],
         "products": products,
         "steps": steps,
-        "total": _number(Fraction(own["total"])),
+        "total": json_number(Fraction(own["total"])),
         "agrees": agrees and all(said),
     }
 
@@ -134,7 +155,7 @@ class _Proof:
             },
             "lines": lines,
             "steps": steps,
-            "total": _number(Fraction(row["total"])),
+            "total": json_number(Fraction(row["total"])),
             "agrees": agrees,
         }
 
@@ -147,37 +168,40 @@ class _Proof:
         cut = next((row for row in cells if row["cell"] == line["cell"]), cells[0])
         is_there = cut["cell"] == line["cell"]
         price = from_json(cut["price"])
+        if product["is_ahead"] and is_usage(price):  # its minimum is known only at the end
+            price = msgspec.structs.replace(price, minimum_fee=None)
         story, measured = self._story(line["cell"], cells, price, part)
+        sign = -1 if product["is_given_back"] else 1
         before = self._issued_before(line, product)
-        amount = story.amount - sum(self._minor(row["amount"]) for row in before)
+        amount = sign * story.amount - sum(self._minor(row["amount"]) for row in before)
         return {
             "position": self._position,
             "line_item_ref": line["line_item_ref"],
             "item": line["item"],
             "model": line["model"],
-            "cell": _cell(price, line["cell"]),
+            "cell": cell_of(price, line["cell"]),
             "price": msgspec.Raw(cut["price"].encode()),
-            "meter": _meter(cut),
+            "meter": meter_of(cut),
             "event_count": measured.event_count,
-            **_figure("quantity", measured.quantity),
-            "included_quantity": _number(Fraction(price.included_quantity, ONE)),
-            **_figure("billable_quantity", story.billable),
-            "tiers": [_tier(tier) for tier in story.tiers],
+            **figure("quantity", measured.quantity),
+            "included_quantity": json_number(Fraction(price.included_quantity, ONE)),
+            **figure("billable_quantity", story.billable),
+            "tiers": [tier_of(tier) for tier in story.tiers],
             "steps": [
-                {"step": step.step, "how": step.how, **_figure("amount", step.amount)}
+                {"step": step.step, "how": step.how, **figure("amount", step.amount)}
                 for step in story.steps
             ],
-            **_figure("unrounded", story.unrounded),
-            "redrawn": self._money(story.amount),
+            **figure("unrounded", story.unrounded),
+            "redrawn": self._money(sign * story.amount),
             "issued": [
                 {
                     "document_number": self._numbers[row["document_ref"]],
-                    "amount": _number(Fraction(row["amount"])),
+                    "amount": json_number(Fraction(row["amount"])),
                 }
                 for row in before
             ],
-            "amount": _number(Fraction(line["amount"])),
-            "events_digest": _digest(cut if is_there else None),
+            "amount": json_number(Fraction(line["amount"])),
+            "events_digest": digest_of(cut if is_there else None),
             "usage": None if not is_there else self._usage_path(line, cut),
             "agrees": self._minor(line["amount"]) == amount,
         }
@@ -198,25 +222,25 @@ class _Proof:
     ) -> tuple[LineStory, Measured]:
         """Explain a line, a cell of one, or the fee of all its cells."""
         if basis_of(price) != "CELLS":
-            measured = _measured(cells[0], price)
+            measured = measured_of(cells[0], price)
             return explain_line(price, measured, part, self._digits), measured
         alone = msgspec.structs.replace(price, minimum_fee=None, maximum_fee=None)
         stories = {
             row["cell"]: explain_line(
                 cell_price(alone, cell_values(row["cell"])),
-                _measured(row, price),
+                measured_of(row, price),
                 part,
                 self._digits,
             )
             for row in cells
         }
         if cell == FEE_CELL:
-            quantities = {row["cell"]: _measured(row, price).quantity for row in cells}
+            quantities = {row["cell"]: measured_of(row, price).quantity for row in cells}
             rounded = sum(story.amount for story in stories.values())
             story = explain_cells_fee(price, quantities, rounded, part, self._digits)
             return story, Measured(Fraction(0), 0)
         own = next((row for row in cells if row["cell"] == cell), None)
-        measured = Measured(Fraction(0), 0) if own is None else _measured(own, price)
+        measured = Measured(Fraction(0), 0) if own is None else measured_of(own, price)
         story = stories.get(cell) or explain_line(
             cell_price(alone, cell_values(cell)), measured, part, self._digits
         )
@@ -237,27 +261,27 @@ class _Proof:
         """Tell how a product's total comes about; of an adjustment, that of all so far."""
         so_far = self._so_far(row)
         lines, total, digits = so_far["sub_total"], so_far["sub_total"], self._digits
-        steps = [_step("LINES", "the sum of its lines", lines)]
-        if row["whole_minimum_fee"] is not None:
+        steps = [step("LINES", "the sum of its lines", lines)]
+        if row["whole_minimum_fee"] is not None and not row["is_ahead"]:
             whole = Fraction(row["whole_minimum_fee"])
             fee = Fraction(prorate(whole, part, digits), 10**digits)
             total = max(lines, fee)
             how = number(whole) if part.is_whole else proration_text(whole, part, digits)
-            steps.append(_step("MINIMUM_FEE", f"at least {how}", total))
+            steps.append(step("MINIMUM_FEE", f"at least {how}", total))
         for one in json.loads(row["true_ups"], parse_float=Decimal):
             total += Fraction(one["true_up"])
             of = "over the period" if one["over"] == "PERIOD" else "over the contract"
             how = f"committed {one['amount']} {of}, {one['spent']} spent"
-            steps.append(_step("COMMITMENT", how, total))
+            steps.append(step("COMMITMENT", how, total))
         if len(self._rows.family) > 1 and so_far["total"] != total:
             # What commitments were short of is told by the documents before, and by the difference.
             total = so_far["total"]
-            steps.append(_step("COMMITMENT", "with what was missing to commitments", total))
+            steps.append(step("COMMITMENT", "with what was missing to commitments", total))
         discount = Fraction(0)
         if rate := Fraction(row["discount_rate"]):
             discount = Fraction(round_fraction(total * rate / _HUNDRED, digits), 10**digits)
             how = f"{number(rate)} % discount, rounded, taken off the document"
-            steps.append(_step("DISCOUNT", how, discount))
+            steps.append(step("DISCOUNT", how, discount))
         steps += self._less_issued(row, total)
         return steps, (total, discount) == (so_far["total"], so_far["discount"])
 
@@ -273,57 +297,64 @@ class _Proof:
 
     def _less_issued(self, row: Row, total: Fraction) -> list[Answer]:
         """Tell what an adjustment leaves of a product that is drawn anew."""
-        if len(self._rows.family) == 1:
-            return []
         left = Fraction(row["total"])
-        return [_step("ISSUED", f"less the {number(total - left)} issued before", left)]
+        if len(self._rows.family) == 1 or (row["is_ahead"] and left == total):
+            return []
+        return [step("ISSUED", f"less the {number(total - left)} issued before", left)]
 
     def totals(self) -> tuple[list[Answer], bool]:
         """Tell how the document's total comes about."""
         digits, family = self._digits, self._rows.family
+        own = {_key(row) for row in self._rows.products if self.is_own(row)}
         last: dict[tuple[UUID, UUID], Row] = {}
         for row in self._rows.products:
-            last.setdefault((row["contract_product_ref"], row["period_ref"]), row)
+            if self._own["kind"] != "PERIOD" or _key(row) in own:
+                last[_key(row)] = row if self.is_own(row) else last.get(_key(row), row)
         products = [(row, self._so_far(row)) for row in last.values()]
         sub_total = sum((sums["total"] for _, sums in products), Fraction(0))
         discount = sum((sums["discount"] for _, sums in products), Fraction(0))
-        steps = [_step("PRODUCTS", "the sum of the products' totals", sub_total)]
+        steps = [step("PRODUCTS", "the sum of the products' totals", sub_total)]
         total = sub_total
         if discount:
             total -= discount
-            steps.append(_step("DISCOUNT", f"less discounts of {number(discount)}", total))
+            steps.append(step("DISCOUNT", f"less discounts of {number(discount)}", total))
         for rate, base in self._tax_bases(products):
             tax = Fraction(round_fraction(base * rate / _HUNDRED, digits), 10**digits)
             total += tax
             how = f"plus {number(rate)} % tax of {number(base)}, which is {number(tax)}"
-            steps.append(_step("TAX", how, total))
+            steps.append(step("TAX", how, total))
         for row in family[:-1]:
-            before = Fraction(row["total"]) + Fraction(row["credits_amount"])
+            before = Fraction(row["part_total"])
             total -= before
             how = f"less the {number(before)} of {row['document_number']}"
-            steps.append(_step("ISSUED", how, total))
+            steps.append(step("ISSUED", how, total))
         for draw in self._rows.draws:
             total -= Fraction(draw["amount"])
             name = f" ({draw['name']})" if draw["name"] else ""
             how = f"less {number(Fraction(draw['amount']))} drawn from credit{name}"
-            steps.append(_step("CREDIT", how, total))
+            steps.append(step("CREDIT", how, total))
         return steps, total == Fraction(self._own["total"])
 
     def _tax_bases(
         self, products: Iterable[tuple[Row, Mapping[str, Fraction]]]
     ) -> list[tuple[Fraction, Fraction]]:
         """Return what each tax rate is due on, the lowest rate first."""
-        bases: dict[Fraction, Fraction] = {}
+        bases: dict[tuple[Fraction, bool], Fraction] = {}
         for row, sums in products:
             if rate := Fraction(row["tax_rate"]):
-                bases[rate] = bases.get(rate, Fraction(0)) + sums["total"] - sums["discount"]
-        return sorted(bases.items())
+                place = (rate, bool(row["is_ahead"]))  # what is billed ahead is rounded by itself
+                bases[place] = bases.get(place, Fraction(0)) + sums["total"] - sums["discount"]
+        return [(rate, base) for (rate, _), base in sorted(bases.items())]
 
     def _minor(self, amount: Decimal) -> int:
         return round_fraction(Fraction(amount), self._digits)
 
     def _money(self, minor: int) -> msgspec.Raw:
-        return _number(Fraction(minor, 10**self._digits))
+        return json_number(Fraction(minor, 10**self._digits))
+
+
+def _key(row: Row) -> tuple[UUID, UUID]:
+    return row["contract_product_ref"], row["period_ref"]
 
 
 def part_of(row: Row) -> Part:
@@ -334,64 +365,3 @@ def part_of(row: Row) -> Part:
         full_start_date=row["full_start_date"],
         full_end_date=row["full_end_date"],
     )
-
-
-def _measured(row: Row, price: LinePrice) -> Measured:
-    fees = Fraction(row["amount"]) if basis_of(price) == "EVENTS" else Fraction(0)
-    return Measured(Fraction(row["exact_quantity"] or row["quantity"]), row["event_count"], fees)
-
-
-def _cell(price: LinePrice, cell: str) -> list[str] | str | None:
-    """Show which cell of its line a line is; the fee of them all is none."""
-    if basis_of(price) != "CELLS":
-        return None
-    return cell if cell == FEE_CELL else list(cell_values(cell))
-
-
-def _meter(row: Row) -> Answer | None:
-    if row["usage_product_ref"] is None:
-        return None
-    return {
-        "usage_product_ref": row["usage_product_ref"],
-        "name": row["meter_name"],
-        "unit": row["unit"],
-        "aggregation": row["aggregation"],
-        "formula": row["formula"],
-    }
-
-
-def _digest(cut: Row | None) -> str | None:
-    if cut is None or cut["events_digest"] is None:
-        return None
-    return bytes(cut["events_digest"]).hex()
-
-
-def _step(step: str, how: str, amount: Fraction) -> Answer:
-    return {"step": step, "how": how, **_figure("amount", amount)}
-
-
-def _figure(name: str, value: Fraction) -> Answer:
-    """Show a number, and where its digits never end, also as a fraction."""
-    exact = None if decimal_text(value) is not None else str(value)
-    return {name: _number(value), f"exact_{name}": exact}
-
-
-def _number(value: Fraction) -> msgspec.Raw:
-    """Write a number with all its digits; of those without end, as many as amounts have."""
-    text = decimal_text(value)
-    if text is None:
-        text = decimal_text(Fraction(round_fraction(value, AMOUNT_DIGITS), 10**AMOUNT_DIGITS))
-        assert text is not None, "decimal by construction"
-    return msgspec.Raw(text.encode())
-
-
-def _tier(tier: TierCharge) -> Answer:
-    up_to: Quantity | None = tier.up_to
-    prices: tuple[Price, Price] = (tier.unit_price, tier.flat_fee)
-    return {
-        "up_to": None if up_to is None else _number(Fraction(up_to, ONE)),
-        "quantity": _number(Fraction(tier.quantity, ONE)),
-        "unit_price": _number(Fraction(prices[0], ONE)),
-        "flat_fee": _number(Fraction(prices[1], ONE)),
-        "amount": _number(Fraction(tier.amount, 10**AMOUNT_DIGITS)),
-    }

@@ -27,7 +27,8 @@ from gateway.reports.proof import (
 from runtime.postgres import Connection, Queries
 from schemas.errors import BillingError, InvalidInput
 from schemas.event_ref import canonical_ref, shard_key_of
-from schemas.proof import Answer, prove
+from schemas.proof import prove
+from schemas.proof_figures import Answer
 
 queries: Final = Queries.beside(__file__, "explain.sql")
 

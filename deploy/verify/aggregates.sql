@@ -14,17 +14,19 @@ stored AS (
     -- A line with cells has a row for each; nothing else has more than one.
     SELECT shard_key, period_ref, contract_line_ref, 0 AS cut_number,
            9223372036854775807 AS rated_before, sum(quantity) AS quantity,
-           min(exact_quantity) AS exact_quantity, sum(event_count)::bigint AS event_count
+           min(exact_quantity) AS exact_quantity, sum(event_count)::bigint AS event_count,
+           NULL::timestamptz AS until_at
     FROM charge WHERE $2
     GROUP BY 1, 2, 3
     UNION ALL
     SELECT cut.shard_key, period_ref, contract_line_ref, cut_number, cut_offset, sum(quantity),
-           min(exact_quantity), sum(event_count)::bigint
+           min(exact_quantity), sum(event_count)::bigint, until_at
     FROM charge_cut cut JOIN period_cut USING (shard_key, period_ref, cut_number)
     WHERE NOT $2
-    GROUP BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, until_at
 )
 SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregation,
+<<<<<<< HEAD
        meter.unique_key, contract_line_ref, period_ref, start_at, end_at,
        ARRAY(
            SELECT tstzrange(
@@ -39,6 +41,11 @@ SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregati
              AND sold.meter_id = meter.meter_id AND NOT kin.is_pending
              AND coalesce(greatest(kin.billing_start_date, kin.since_date) < kin.until_date, true)
        ) AS before,
+=======
+       meter.unique_key, contract_line_ref, period_ref, start_at,
+       coalesce(until_at, end_at) AS end_at,
+       billing_start_date::timestamp AT TIME ZONE timezone AS in_force_at,
+>>>>>>> 4d2a8bd (Bill contract products before and during use)
        coalesce(cut_number, 0) AS cut_number,
        coalesce(rated_before, 9223372036854775807) AS rated_before,
        quantity, exact_quantity, event_count, stored.shard_key IS NULL AS missing
@@ -53,6 +60,7 @@ WHERE ($1::integer IS NULL OR period.tenant_id = $1)
   AND (meter.aggregation NOT IN ('SUM', 'COUNT')
        OR meter.meter_id IN (SELECT meter_id FROM computed_meter))
   AND ($2 OR stored.shard_key IS NOT NULL)
+  AND (NOT $2 OR coalesce(period.start_date < product.until_date, true))
   AND (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
 ORDER BY contract.shard_key, contract.customer_id, meter.meter_id;
 

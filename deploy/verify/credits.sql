@@ -74,7 +74,7 @@ ORDER BY product.lineage_ref, draw.place;
 -- name: lineages
 -- The products that draw on credits, with those that they carry on and that carry them on.
 SELECT lineage_ref, contract_product_ref, credits, currency, billing_start_date, billing_end_date,
-       cycle_unit, cycle_length, issue_day, payment_time, timezone, since_date, until_date
+       cycle_unit, cycle_length, issue_day, payment_time, timezone, since_date, until_date, ahead_since
 FROM contract_product
 WHERE lineage_ref = ANY ($1::uuid[]) AND NOT is_pending
 ORDER BY lineage_ref, version;

@@ -27,7 +27,8 @@ HAVING count(events_digest) < count(*) OR count(DISTINCT events_digest) > 1;
 WITH line AS (
     SELECT DISTINCT cut.shard_key, cut.period_ref, cut.cut_number, cut.contract_line_ref,
            cut.events_digest, contract.customer_id, fed.meter_id, fed.factor,
-           fed.meter_id <> price.meter_id AS is_fed, start_at, end_at, cut_offset
+           fed.meter_id <> price.meter_id AS is_fed, start_at,
+           coalesce(until_at, end_at) AS end_at, cut_offset
     FROM charge_cut cut
     JOIN period_cut ON (period_cut.shard_key, period_cut.period_ref, period_cut.cut_number)
                      = (cut.shard_key, cut.period_ref, cut.cut_number)
@@ -79,5 +80,5 @@ JOIN billing_period period
 JOIN charge ON (charge.shard_key, charge.charge_ref) = (cut.shard_key, cut.charge_ref)
 LEFT JOIN late_period late
     ON (late.shard_key, late.period_ref) = (period.shard_key, period.period_ref)
-WHERE ($1::integer IS NULL OR cut.tenant_id = $1) AND late.since IS NULL
+WHERE ($1::integer IS NULL OR cut.tenant_id = $1) AND late.since IS NULL AND cut.cut_number > 0
   AND (cut.quantity <> charge.quantity OR cut.event_count <> charge.event_count);

@@ -148,7 +148,7 @@ def _check_document(finding: Finding, rows: Sequence[asyncpg.Record]) -> None:
     head = rows[0]
     name = f"document {head['document_number'] or head['document_ref']}"
     products = [row for row in rows if row["position"] is not None]
-    if not products:
+    if not products and not head["has_along"]:
         finding.broken(f"{name} has no products")
         return
     digits = currency_digits(head["currency"])

@@ -12,10 +12,12 @@ SELECT format('cut %s of period %s has no document', cut.cut_number, cut.period_
 FROM period_cut cut
 LEFT JOIN document_input input
     ON (input.shard_key, input.period_ref, input.cut_number, input.trigger)
-     = (cut.shard_key, cut.period_ref, cut.cut_number, 'PERIOD_CUT')
+     = (cut.shard_key, cut.period_ref, cut.cut_number, CASE WHEN cut.cut_number > 0
+        THEN 'PERIOD_CUT' WHEN until_at IS NULL THEN 'PERIOD_OPENED' ELSE 'ISSUE_DUE' END)
 LEFT JOIN parked_input parked
     ON (parked.shard_key, parked.period_ref, parked.cut_number, parked.trigger)
-     = (cut.shard_key, cut.period_ref, cut.cut_number, 'PERIOD_CUT')
+     = (cut.shard_key, cut.period_ref, cut.cut_number, CASE WHEN cut.cut_number > 0
+        THEN 'PERIOD_CUT' WHEN until_at IS NULL THEN 'PERIOD_OPENED' ELSE 'ISSUE_DUE' END)
 LEFT JOIN LATERAL (
     SELECT value FROM rater_outbox own
     WHERE own.shard_key = cut.shard_key AND topic = 'billing.periods.v1'
@@ -52,13 +54,18 @@ WITH due AS (
         ON (document.shard_key, document.document_ref) = (input.shard_key, input.document_ref)
     WHERE input.trigger = 'PERIOD_CUT' AND ($1::integer IS NULL OR input.tenant_id = $1)
       AND NOT EXISTS (
-    -- What documents of events have billed ahead is looked at with these, in `families`.
+    -- What others have billed ahead is looked at with these, in `families`.
     SELECT FROM document_adjustment ahead
     JOIN document child USING (shard_key, document_ref)
     WHERE (ahead.shard_key, ahead.root_document_ref)
         = (document.shard_key, document.document_ref)
-      AND child.event_ref IS NOT NULL
-      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
+      AND CASE WHEN ahead.is_ahead THEN EXISTS (
+            SELECT FROM document_product part
+            WHERE (part.shard_key, part.document_ref, part.root_document_ref, part.period_ref)
+                = (ahead.shard_key, ahead.document_ref, ahead.root_document_ref, own.period_ref))
+          ELSE child.event_ref IS NOT NULL
+              AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647)
+          END)
       AND own.cut_number = coalesce(drawn.cut_number, own.cut_number)
       AND (period.period_index = 0 OR price.price ->> 'recurring' IS DISTINCT FROM 'false')
 ),
@@ -77,13 +84,18 @@ billed AS (
     WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND cell <> 'fee'
       AND document.kind = 'PERIOD' AND product.root_document_ref IS NULL
       AND NOT EXISTS (
-    -- What documents of events have billed ahead is looked at with these, in `families`.
+    -- What others have billed ahead is looked at with these, in `families`.
     SELECT FROM document_adjustment ahead
     JOIN document child USING (shard_key, document_ref)
     WHERE (ahead.shard_key, ahead.root_document_ref)
         = (document.shard_key, document.document_ref)
-      AND child.event_ref IS NOT NULL
-      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
+      AND CASE WHEN ahead.is_ahead THEN EXISTS (
+            SELECT FROM document_product part
+            WHERE (part.shard_key, part.document_ref, part.root_document_ref, part.period_ref)
+                = (ahead.shard_key, ahead.document_ref, ahead.root_document_ref, product.period_ref))
+          ELSE child.event_ref IS NOT NULL
+              AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647)
+          END)
 )
 SELECT format('line %s of period %s at cut %s: %s', contract_line_ref, period_ref, cut_number,
               CASE WHEN billed.document_ref IS NULL THEN 'on no document'
@@ -117,13 +129,18 @@ JOIN billing_period period
 JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
 WHERE ($1::integer IS NULL OR line.tenant_id = $1) AND document.kind = 'PERIOD'
   AND product.root_document_ref IS NULL AND NOT EXISTS (
-    -- What documents of events have billed ahead is looked at with these, in `families`.
+    -- What others have billed ahead is looked at with these, in `families`.
     SELECT FROM document_adjustment ahead
     JOIN document child USING (shard_key, document_ref)
     WHERE (ahead.shard_key, ahead.root_document_ref)
         = (document.shard_key, document.document_ref)
-      AND child.event_ref IS NOT NULL
-      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
+      AND CASE WHEN ahead.is_ahead THEN EXISTS (
+            SELECT FROM document_product part
+            WHERE (part.shard_key, part.document_ref, part.root_document_ref, part.period_ref)
+                = (ahead.shard_key, ahead.document_ref, ahead.root_document_ref, product.period_ref))
+          ELSE child.event_ref IS NOT NULL
+              AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647)
+          END)
 ORDER BY line.shard_key, line.document_ref, line.product_position, line.position;
 
 -- name: sums_misplaced
@@ -146,7 +163,8 @@ WITH held AS (
         FROM document_input JOIN period_cut USING (shard_key, period_ref, cut_number)
         WHERE trigger = 'PERIOD_CUT' GROUP BY 1, 2
     ) AS last ON (last.shard_key, last.document_ref) = (head.shard_key, head.document_ref)
-    WHERE document.number IS NOT NULL AND head.number IS NOT NULL AND head.kind = 'PERIOD'
+    WHERE (document.number IS NOT NULL OR part.is_ahead) AND head.number IS NOT NULL
+      AND head.kind = 'PERIOD'
       AND (due.due_id IS NULL OR due.rated_below <= last.cut_offset)
       AND ($1::integer IS NULL OR document.tenant_id = $1)
     GROUP BY 1, 2, 3
@@ -223,7 +241,8 @@ WITH held AS (
         FROM document_input JOIN period_cut USING (shard_key, period_ref, cut_number)
         WHERE trigger = 'PERIOD_CUT' GROUP BY 1, 2
     ) AS last ON (last.shard_key, last.document_ref) = (head.shard_key, head.document_ref)
-    WHERE document.number IS NOT NULL AND head.number IS NOT NULL AND head.kind = 'PERIOD'
+    WHERE (document.number IS NOT NULL OR part.is_ahead) AND head.number IS NOT NULL
+      AND head.kind = 'PERIOD'
       AND (due.due_id IS NULL OR due.rated_below <= last.cut_offset)
       AND ($1::integer IS NULL OR document.tenant_id = $1)
     GROUP BY 1, 2, 3
@@ -254,7 +273,7 @@ adjusted AS (
        AND NOT (bool_or(waits.document_ref IS NOT NULL) AND bool_or(is_of_event))
 )
 SELECT adjusted.root AS document_ref, 0 AS product_position, cut.contract_line_ref,
-       line.item, CASE price.price ->> 'model' WHEN 'FLAT' THEN line.quantity ELSE cut.quantity END
+       line.item, CASE price.price ->> 'model' WHEN 'FLAT' THEN sums.quantity ELSE cut.quantity END
        AS quantity, cut.exact_quantity, cut.event_count, sums.amount, cut.cell,
        CASE WHEN line.fees IS NOT NULL THEN cut.amount END AS fees,
        line.currency, price.price, start_date, end_date, full_start_date, full_end_date
@@ -263,20 +282,20 @@ JOIN charge_cut cut USING (shard_key, period_ref, cut_number)
 JOIN pricing_line price ON price.pricing_line_id = cut.pricing_line_id
 JOIN billing_period period USING (shard_key, period_ref)
 JOIN LATERAL (
-    SELECT item, own.quantity, own.fees, root.currency
-    FROM document_product place
-    JOIN document root USING (shard_key, document_ref)
+    SELECT item, own.fees, root.currency
+    FROM family member
+    JOIN document root
+        ON (root.shard_key, root.document_ref) = (member.shard_key, member.root)
     JOIN document_line own
         ON (own.shard_key, own.document_ref, own.product_position)
-         = (place.shard_key, place.document_ref, place.position)
-    WHERE (place.shard_key, place.document_ref, place.period_ref)
+         = (member.shard_key, member.document_ref, member.position)
+    WHERE (member.shard_key, member.root, member.period_ref)
         = (adjusted.shard_key, adjusted.root, adjusted.period_ref)
-      AND place.root_document_ref IS NULL
       AND (own.contract_line_ref, own.cell) = (cut.contract_line_ref, cut.cell)
-    LIMIT 1
+    ORDER BY member.document_ref <> member.root LIMIT 1
 ) AS line ON true
 JOIN LATERAL (
-    SELECT sum(own.amount) AS amount
+    SELECT sum(own.amount) AS amount, sum(own.quantity) AS quantity
     FROM family member
     JOIN document_line own
         ON (own.shard_key, own.document_ref, own.product_position)
@@ -291,7 +310,7 @@ WHERE price.price ->> 'model' <> 'MATRIX';
 -- Every document, once a product of its own, with the sum of the product's lines and the terms it is
 -- under. What it corrects of other documents is taken off its sums.
 SELECT document.document_ref, document_number, document.currency,
-       accounting_event_type, document.total AS whole_total,
+       accounting_event_type, document.total AS whole_total, along.total IS NOT NULL AS has_along,
        document.sub_total - coalesce(along.sub_total, 0) AS document_sub_total,
        document.total_discount - coalesce(along.total_discount, 0) AS total_discount,
        document.total_tax - coalesce(along.total_tax, 0) AS total_tax,
@@ -350,13 +369,13 @@ LEFT JOIN (
      = (product.shard_key, product.document_ref, product.position)
 WHERE ($1::integer IS NULL OR document.tenant_id = $1) AND document.kind = 'PERIOD'
   AND NOT EXISTS (
-    -- What documents of events have billed ahead is looked at with these, in `families`.
+    -- What others have billed ahead is looked at with these, in `families`.
     SELECT FROM document_adjustment ahead
     JOIN document child USING (shard_key, document_ref)
     WHERE (ahead.shard_key, ahead.root_document_ref)
         = (document.shard_key, document.document_ref)
-      AND child.event_ref IS NOT NULL
-      AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647))
+      AND (ahead.is_ahead OR child.event_ref IS NOT NULL
+           AND child.number_in_contract < coalesce(document.number_in_contract, 2147483647)))
 ORDER BY document.shard_key, document.document_ref, product.position;
 
 -- name: families
@@ -378,7 +397,8 @@ WITH held AS (
         FROM document_input JOIN period_cut USING (shard_key, period_ref, cut_number)
         WHERE trigger = 'PERIOD_CUT' GROUP BY 1, 2
     ) AS last ON (last.shard_key, last.document_ref) = (head.shard_key, head.document_ref)
-    WHERE document.number IS NOT NULL AND head.number IS NOT NULL AND head.kind = 'PERIOD'
+    WHERE (document.number IS NOT NULL OR part.is_ahead) AND head.number IS NOT NULL
+      AND head.kind = 'PERIOD'
       AND (due.due_id IS NULL OR due.rated_below <= last.cut_offset)
       AND ($1::integer IS NULL OR document.tenant_id = $1)
     GROUP BY 1, 2, 3
@@ -414,7 +434,7 @@ product AS (
 )
 SELECT head.root AS document_ref, document.document_number || ' with its adjustments' AS document_number,
        document.currency, CASE WHEN whole.total < 0 THEN 'CREDIT' ELSE 'INVOICE' END
-       AS accounting_event_type, whole.total AS whole_total,
+       AS accounting_event_type, whole.total AS whole_total, true AS has_along,
        whole.sub_total AS document_sub_total, whole.total_discount, whole.total_tax,
        whole.credits_amount, whole.total AS document_total,
        0 AS position, product.name AS product_name, product.minimum_fee, product.sub_total, product.total,
@@ -490,10 +510,10 @@ ORDER BY head.shard_key, head.root, start_date, product.contract_product_ref;
 
 -- name: adjustments_broken
 -- A difference adds up, is to an issued document of its own contract and group, and is all of a
--- credit or a debit, as its sign says, or a part of a later document.
+-- credit or a debit, as its sign says, or a part of a later document; or of an earlier one, ahead.
 SELECT format('document %s, as the difference to %s: %s', coalesce(document_number, document_ref::text),
               root_document_ref, CASE
-           WHEN root.number IS NULL AND holder.event_ref IS NULL
+           WHEN root.number IS NULL AND holder.event_ref IS NULL AND NOT is_ahead
                THEN 'that is no issued document'
            WHEN (root.contract_ref, root.document_group)
                 <> (holder.contract_ref, holder.document_group)
@@ -505,7 +525,8 @@ SELECT format('document %s, as the difference to %s: %s', coalesce(document_numb
            ELSE 'its products do not add up to it' END) AS witness
 FROM (
     SELECT shard_key, document_ref, root_document_ref, part.sub_total, part.total_discount,
-           part.total_tax, part.credits_amount, sums.sub_total AS products_total, sums.discount
+           part.total_tax, part.credits_amount, coalesce(part.is_ahead, false) AS is_ahead,
+           sums.sub_total AS products_total, sums.discount
     FROM document_adjustment part
     FULL JOIN (
         SELECT shard_key, document_ref, root_document_ref, sum(total) AS sub_total,
@@ -525,7 +546,7 @@ LEFT JOIN LATERAL (
     WHERE (shard_key, document_ref) = (own.shard_key, own.root_document_ref)
 ) AS root ON true
 WHERE ($1::integer IS NULL OR tenant_id = $1)
-  AND ((root.number IS NULL AND holder.event_ref IS NULL)
+  AND ((root.number IS NULL AND holder.event_ref IS NULL AND NOT is_ahead)
        OR (root.contract_ref, root.document_group) <> (holder.contract_ref, holder.document_group)
        OR own.sub_total IS DISTINCT FROM coalesce(products_total, 0)
        OR total_discount <> coalesce(discount, 0)

@@ -10,6 +10,7 @@ import asyncpg
 from deploy.local.bootstrap import MIGRATIONS
 from deploy.local.find import StackAddress
 from deploy.verify import (
+    ahead,
     alerts,
     audit,
     credits,
@@ -47,6 +48,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *single_events.CHECKS,
     *documents.CHECKS,
     *event_documents.CHECKS,
+    *ahead.CHECKS,
     *credits.CHECKS,
     *payments.CHECKS,
     *journal.CHECKS,

@@ -4,6 +4,7 @@ from typing import Final
 
 import asyncpg
 from aiokafka.partitioner import murmur2
+from msgspec.structs import replace
 
 from deploy.verify.check import Check, Finding, Scope, by_statements
 from deploy.verify.totals import billing_terms
@@ -41,7 +42,10 @@ async def check_periods(scope: Scope, finding: Finding) -> None:
         if previous is not None and _overlap(previous, row):
             finding.broken(f"periods {previous['period_ref']} and {row['period_ref']} overlap")
         previous = row
-        computed = period_at(billing_terms(row), row["start_at"])
+        terms = billing_terms(row)
+        computed = period_at(terms, row["start_at"])
+        if computed is None and row["is_opened"]:  # a shorter one has taken its place since
+            computed = period_at(replace(terms, until=None), row["start_at"])
         if computed is None:
             finding.broken(f"period {row['period_ref']} lies outside of its contract")
             continue
@@ -66,6 +70,7 @@ def _fields(period: Period) -> dict[str, object]:
         "full_start_date": period.full_start_date,
         "full_end_date": period.full_end_date,
         "issue_date": period.issue_date,
+        "rest_date": period.rest_date if period.is_ahead else None,
         "is_partial": period.is_partial,
     }
 

@@ -148,11 +148,16 @@ WITH relation (child, name, parent, tenant_id, parent_tenant_id) AS (
     UNION ALL
     SELECT 'document input', c.period_ref || '/' || c.cut_number, 'cut', c.tenant_id, p.tenant_id
     FROM document_input c LEFT JOIN period_cut p USING (shard_key, period_ref, cut_number)
-    WHERE c.trigger = 'PERIOD_CUT'
+    WHERE c.trigger <> 'EVENT_DUE'
     UNION ALL
     SELECT 'document input', c.period_ref || '/' || c.cut_number, 'document', c.tenant_id,
            p.tenant_id
     FROM document_input c LEFT JOIN document p USING (shard_key, document_ref)
+    -- Where nothing is left to bill of what was billed ahead, there is none.
+    WHERE p.document_ref IS NOT NULL OR NOT EXISTS (
+        SELECT FROM billing_period b
+        WHERE (b.shard_key, b.period_ref) = (c.shard_key, c.period_ref)
+          AND b.rest_date IS NOT NULL)
     UNION ALL
     SELECT 'document file', c.document_ref || '/' || c.kind, 'document', c.tenant_id, p.tenant_id
     FROM document_file c LEFT JOIN document p USING (shard_key, document_ref)
@@ -261,9 +266,12 @@ WHERE ($1::integer IS NULL OR tenant_id = $1)
 -- name: periods
 -- Every stored period beside the terms that it is cut from, in order of time.
 SELECT period_ref, period.contract_product_ref, period_index, start_at, end_at, start_date,
-       end_date, full_start_date, full_end_date, issue_date, is_partial, billing_start_date,
+       end_date, full_start_date, full_end_date, issue_date, rest_date, is_partial, billing_start_date,
        billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, timezone,
-       since_date, until_date
+       since_date, until_date, ahead_since, EXISTS (
+           SELECT FROM period_cut own
+           WHERE (own.shard_key, own.period_ref) = (period.shard_key, period.period_ref)
+             AND cut_number = 0) AS is_opened
 FROM billing_period period
 JOIN contract_product product USING (shard_key, contract_product_ref)
 WHERE $1::integer IS NULL OR period.tenant_id = $1

@@ -16,7 +16,7 @@ bound AS (
     UNION ALL
     SELECT shard_key, period_ref, cut_number, cut_offset
     FROM period_cut
-    WHERE NOT $2 AND ($1::integer IS NULL OR tenant_id = $1)
+    WHERE NOT $2 AND ($1::integer IS NULL OR tenant_id = $1) AND cut_number > 0
 ),
 line AS (
     SELECT contract.shard_key, contract.customer_id, fed.meter_id, fed.factor, meter.aggregation,
@@ -33,6 +33,7 @@ line AS (
     JOIN meter own ON own.meter_id = fed.meter_id
     WHERE (price.price ->> 'model' = 'MATRIX' OR price.price ?| ARRAY['fixed_fee',
            'minimum_per_event', 'maximum_per_event', 'included_events'])
+      AND (NOT $2 OR coalesce(period.start_date < product.until_date, true))
       AND (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
 ),
 stored AS (

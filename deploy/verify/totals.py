@@ -65,6 +65,7 @@ def billing_terms(row: asyncpg.Record) -> BillingTerms:
         timezone=row["timezone"],
         since=row["since_date"],
         until=row["until_date"],
+        ahead_since=row["ahead_since"],
     )
 
 

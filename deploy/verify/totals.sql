@@ -20,17 +20,21 @@ WITH waiting AS (
     WHERE change.kind = 'CONTRACT' AND task.state IS DISTINCT FROM 'DONE'
 ),
 bound AS (
-    SELECT shard_key, period_ref, 0 AS cut_number, 9223372036854775807 AS rated_before
+    SELECT shard_key, period_ref, 0 AS cut_number, 9223372036854775807 AS rated_before,
+           NULL::timestamptz AS until_at
     FROM billing_period
     WHERE $2 AND ($1::integer IS NULL OR tenant_id = $1)
     UNION ALL
-    SELECT shard_key, period_ref, cut_number, cut_offset
+    -- What is billed ahead of a period holds its events up to an instant, or none at all.
+    SELECT shard_key, period_ref, cut_number, cut_offset, until_at
     FROM period_cut
     WHERE NOT $2 AND ($1::integer IS NULL OR tenant_id = $1)
+      AND (cut_number > 0 OR until_at IS NOT NULL)
 ),
 line AS (
     SELECT contract.shard_key, contract.customer_id, fed.meter_id, fed.factor, meter.aggregation,
-           contract_line_ref, period_ref, cut_number, rated_before, start_at, end_at, month
+           contract_line_ref, period_ref, cut_number, rated_before, start_at,
+           coalesce(until_at, end_at) AS end_at, month
     FROM bound
     JOIN billing_period period USING (shard_key, period_ref)
     JOIN contract_product product USING (shard_key, contract_product_ref)
@@ -44,6 +48,8 @@ line AS (
     WHERE (contract.shard_key, contract.contract_ref) NOT IN (SELECT * FROM waiting)
       AND meter.aggregation IN ('SUM', 'COUNT')
       AND meter.meter_id NOT IN (SELECT meter_id FROM computed_meter)
+      -- What was billed ahead of a period that an edit has replaced stays, without its charges.
+      AND (NOT $2 OR coalesce(period.start_date < product.until_date, true))
 ),
 fold AS (
     SELECT line.shard_key, period_ref, contract_line_ref, cut_number,
@@ -112,6 +118,7 @@ JOIN contract_line line USING (shard_key, contract_product_ref)
 JOIN pricing_line price ON price.pricing_line_id = line.pricing_line_id
 WHERE ($1::integer IS NULL OR cut.tenant_id = $1)
   AND (period.period_index = 0 OR price.price ->> 'recurring' IS DISTINCT FROM 'false')
+  AND (cut_number > 0 OR until_at IS NOT NULL OR price.meter_id IS NULL)
   AND NOT EXISTS (
     SELECT FROM charge_cut own
     WHERE (own.shard_key, own.period_ref, own.cut_number, own.contract_line_ref)
@@ -136,7 +143,7 @@ UNION ALL
 SELECT format('cut %s of period %s at offset %s follows cut %s at offset %s',
               cut_number, period_ref, cut_offset, previous_number, previous_offset)
 FROM (
-    SELECT *, lag(cut_number, 1, 0) OVER cuts AS previous_number,
+    SELECT *, lag(cut_number, 1, least(cut_number - 1, 0)) OVER cuts AS previous_number,
            lag(cut_offset, 1, 0::bigint) OVER cuts AS previous_offset
     FROM period_cut
     WINDOW cuts AS (PARTITION BY shard_key, period_ref ORDER BY cut_number)
@@ -155,6 +162,7 @@ SELECT format('period %s counts %s cuts, %s are stored', period_ref, last_cut_nu
 FROM billing_period period, LATERAL (
     SELECT count(*) FROM period_cut cut
     WHERE (cut.shard_key, cut.period_ref) = (period.shard_key, period.period_ref)
+      AND cut_number > 0
 ) AS stored (cuts)
 WHERE ($1::integer IS NULL OR tenant_id = $1) AND last_cut_number <> cuts;
 
@@ -166,7 +174,7 @@ JOIN billing_period period
     ON (period.shard_key, period.period_ref, period.last_cut_number)
      = (cut.shard_key, cut.period_ref, cut.cut_number)
 JOIN charge ON (charge.shard_key, charge.charge_ref) = (cut.shard_key, cut.charge_ref)
-WHERE ($1::integer IS NULL OR cut.tenant_id = $1)
+WHERE ($1::integer IS NULL OR cut.tenant_id = $1) AND cut.cut_number > 0
   AND (cut.quantity <> charge.quantity OR cut.event_count <> charge.event_count);
 
 -- name: events_counted
@@ -224,7 +232,7 @@ event AS (
     LEFT JOIN last USING (shard_key, event_ref)
 )
 SELECT event.event_ref, occurred_at, contract.contract_ref, billing_start_date, billing_end_date,
-       cycle_unit, cycle_length, issue_day, payment_time, timezone, since_date, until_date
+       cycle_unit, cycle_length, issue_day, payment_time, timezone, since_date, until_date, ahead_since
 FROM event
 JOIN contract ON (contract.shard_key, contract.customer_id) = (event.shard_key, event.customer_id)
 JOIN contract_product product

@@ -23,6 +23,7 @@ from gateway.manage.contract_editing import (
     begin,
     end,
     hold_contract,
+    refuse_closed,
     refuse_single_events,
     show,
 )
@@ -88,6 +89,8 @@ async def _cancel_product(
             day = boundary(terms, now, includes_current=True)
             successor = await _cut_short(request, connection, contract, running, day, tomorrow)
     ended = [link for link in chain if link is one or link.reaches(day)]
+    if successor is None:  # nothing would give back what was billed ahead of what is not to be
+        await refuse_closed(connection, contract, ended, day)
     await end(connection, contract, "CANCELLED", ended, day, successor)
 
 

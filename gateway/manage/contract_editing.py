@@ -110,6 +110,19 @@ async def hold_contract(connection: Connection, tenant_id: int, contract_ref: UU
     return Contract(tenant_id, row, products, shown)
 
 
+def refuse_ahead(contract: Contract, wanted: Sequence[str]) -> None:
+    """Refuse to rate a running period anew of which a part is billed ahead.
+
+    wanted: the payment times that its products are to have. Raises InvalidInput.
+    """
+    if {*(one.row["payment_time"] for one in contract.standing), *wanted} != {"AFTER_USE"}:
+        detail = (
+            "can't be true where products are billed before or during use: a part of the running "
+            "period has its document already; let it count from the next period on"
+        )
+        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
+
+
 def refuse_single_events(contract: Contract, wanted: Sequence[str] = ()) -> None:
     """Refuse to rate a running period anew whose events have documents of their own.
 
@@ -143,6 +156,7 @@ async def edit_contract(request: web.Request) -> web.Response:
         settled = settle(body, edit.contract, reference)
         if edit.includes_current:
             refuse_single_events(contract, [one.net_terms for one in settled])
+            refuse_ahead(contract, [one.product.payment_time for one in settled])
         asked = [Asked(one, p, matched[p]) for p, one in enumerate(settled)]
         rows = [_terms(one, reference.customer) for one in asked]
         changes = plan(
@@ -260,7 +274,7 @@ async def _write_changes(
     is_collective = contract.row["invoice_mode"] == "COLLECTIVE"
     groups = groups_of(changes, contract.products, standing, wanted, is_collective=is_collective)
     for change, group in zip(changes, groups, strict=True):
-        await _refuse_closed(connection, contract, change.ended, change.from_date)
+        await refuse_closed(connection, contract, change.ended, change.from_date)
         successor = None
         if change.settled is not None:
             key = (tenant_id, contract_ref, change.position, group, contract.next_version)
@@ -298,7 +312,7 @@ async def end(
     await connection.executemany(queries.add_succession, rows)
 
 
-async def _refuse_closed(
+async def refuse_closed(
     connection: Connection, contract: Contract, ended: Sequence[Standing], day: date
 ) -> None:
     """Raise Conflict where a period that would have to be rated anew was closed."""
@@ -307,7 +321,7 @@ async def _refuse_closed(
     closed = await connection.fetchval(queries.find_closed_since, *key, refs, day)
     if closed is not None:
         detail = (
-            f"the period from {closed} on was closed, and keeps its terms: "
+            f"the period from {closed} on was closed, or billed ahead, and keeps its terms: "
             "leave include_current_invoice out"
         )
         raise Conflict("period_closed", detail)

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from gateway.manage import values
 from gateway.manage.boundaries import Standing, boundary, chain_of
-from gateway.manage.contract_writing import SettledProduct
+from gateway.manage.contract_writing import SettledProduct, billing_terms
 from schemas.credits import carried_on
 from schemas.errors import InvalidInput
-from schemas.periods import BillingTerms, first_instant
+from schemas.periods import first_instant
 
 _ABSENT: Final = (None, "")
 _decode: Final = msgspec.json.decode
@@ -276,24 +276,11 @@ def rated_anew(changes: Sequence[Change]) -> Iterator[SettledProduct]:
 def _added(one: Asked, now: datetime, *, includes_current: bool) -> Change:
     """Add a product that takes no other's place: from its first day, unless that is past."""
     dates, zone = one.settled.dates, one.settled.entity["timezone"]
-    terms = terms_of(one.settled)
+    terms = billing_terms(one.settled)
     day = boundary([terms], now, includes_current=includes_current)
     is_past = dates.start_date < now.astimezone(ZoneInfo(zone)).date()
     since = day if is_past and day > dates.start_date else None
     return Change(one.settled, one.position, since, None, (), day)
-
-
-def terms_of(settled: SettledProduct) -> BillingTerms:
-    """Return the terms that cut a product's time into periods."""
-    product, dates = settled.product, settled.dates
-    return BillingTerms(
-        start_date=dates.start_date,
-        end_date=dates.end_date,
-        unit=product.cycle.unit,
-        cycle=product.cycle.length,
-        issue_day=dates.issue_day,
-        timezone=settled.entity["timezone"],
-    )
 
 
 def _ends(

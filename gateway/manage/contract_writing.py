@@ -21,6 +21,7 @@ from gateway.manage.entities import billing_details_of
 from gateway.manage.meter_relations import lock_meters
 from gateway.manage.overrides import Line, apply, meters_named
 from gateway.manage.parts import PaymentDetails, check_ways_to_pay, encode_details
+from gateway.manage.payment_times import ahead_since, check_payment_time
 from gateway.manage.products import check_sellable, select_lines
 from gateway.manage.terms import (
     Dates,
@@ -41,7 +42,7 @@ from schemas.event_ref import (
     month_index,
     shard_key,
 )
-from schemas.periods import DATE_MAX, first_instant
+from schemas.periods import DATE_MAX, BillingTerms, first_instant
 
 
 class Reference(Struct, frozen=True):
@@ -158,6 +159,7 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
         reference.lines[pricing["pricing_id"]],
         reference.meters,
     )
+    check_payment_time(product, net_terms, lines)
     return SettledProduct(
         product=product,
         pricing_id=pricing["pricing_id"],
@@ -233,8 +235,10 @@ async def write_contract(
     version = (maker.shard_key, contract_ref, 1, tenant_id)
     await connection.execute(queries.add_contract_version, *version, "MADE", False, made_by)
     groups = document_groups(contract.invoice_mode, [payable(p, customer) for p in products])
+    now = await connection.fetchval(queries.transaction_time)
     for position, (product, group) in enumerate(zip(products, groups, strict=True)):
-        place = Place(tenant_id, contract_ref, position, group)
+        since = None if contract.closes_ended else ahead_since(billing_terms(product), now)
+        place = Place(tenant_id, contract_ref, position, group, ahead_since=since)
         await add_product(connection, maker, place, terms_row(product, customer), product.lines)
 
 
@@ -242,6 +246,7 @@ class Place(Struct, frozen=True):
     """Where a contract product stands, and from which day on its terms count there.
 
     carries_on: the lineage that it goes on with, None: it begins one.
+    ahead_since: see `BillingTerms`.
     """
 
     tenant_id: int
@@ -251,6 +256,7 @@ class Place(Struct, frozen=True):
     version: int = 1
     since: date | None = None
     carries_on: UUID | None = None
+    ahead_since: date | None = None
 
 
 async def add_product(
@@ -265,8 +271,8 @@ async def add_product(
     await connection.execute(
         queries.add_contract_product,
         *(maker.shard_key, product_ref, place.tenant_id, place.contract_ref),
-        *(place.position, place.document_group, *terms, place.version, place.since, None),
-        place.carries_on,
+        *(place.position, place.document_group, *terms, place.version, place.since),
+        *(place.ahead_since, place.carries_on),
     )
     if any(line.get("is_own") for line in lines):
         await lock_meters(connection, place.tenant_id)  # they may price other meters
@@ -328,6 +334,20 @@ TERMS_COLUMNS: Final = (
 """The names of what `terms_row` returns."""
 
 
+def billing_terms(settled: SettledProduct) -> BillingTerms:
+    """Return the terms that cut a product's time into periods."""
+    product, dates = settled.product, settled.dates
+    return BillingTerms(
+        start_date=dates.start_date,
+        end_date=dates.end_date,
+        unit=product.cycle.unit,
+        cycle=product.cycle.length,
+        issue_day=dates.issue_day,
+        payment_time=product.payment_time,
+        timezone=settled.entity["timezone"],
+    )
+
+
 def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, ...]:
     """Return a product's columns from pricing_id on."""
     product, dates = settled.product, settled.dates
@@ -341,7 +361,7 @@ def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, .
         product.cycle.unit,
         product.cycle.length,
         dates.issue_day,
-        "AFTER_USE",
+        product.payment_time,
         _first(product.tax, customer["tax"]) or Decimal(0),
         product.discount,
         settled.net_terms,

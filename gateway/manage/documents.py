@@ -228,7 +228,7 @@ def _adjustment(row: Row) -> dict[str, Any]:
 
 def _adjusts(row: Row) -> dict[str, Any] | None:
     """Name the document, and its period, that a product is the difference to."""
-    if row.get("root_document_ref") is None:
+    if row.get("root_document_ref") is None or row.get("is_ahead"):
         return None
     return {
         "invoice_ref": row["root_document_ref"],
@@ -249,6 +249,7 @@ def _product_answer(row: Row, lines: list[Any]) -> dict[str, Any]:
     return {
         "product_name": row["product_name"],
         "adjusts": _adjusts(row),
+        "settled_by": row["root_document_ref"] if row.get("is_ahead") else None,
         "minimum_fee": number_or_null(row["minimum_fee"]),
         "sub_total": number(row["sub_total"]),
         "total": number(row["total"]),

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.manage.context import queries
 from runtime.postgres import Connection
+from schemas.ahead_drafting import joined, settled
 from schemas.commitments import read_commitments, true_ups_json
 from schemas.document import DocumentLine, DocumentProduct, DraftedDocument, tiers_json
 from schemas.document_ref import document_ref
@@ -29,6 +30,7 @@ from schemas.money import (
     scaled_to_decimal,
 )
 from schemas.periods import BillingTerms, Period, period_at, periods
+from schemas.price import is_usage
 from schemas.standing import Totals, product_so_far
 
 Row = asyncpg.Record
@@ -100,11 +102,11 @@ async def draft_on(
 
     group: rows of `list_terms_of_shard`.
     """
-    due = [
-        Due(row, period)
-        for row in group
-        for period in due_periods(BillingTerms.of_row(row), issue_date)
-    ]
+    settling, ahead = (
+        [Due(row, p) for row in group for p in of_day(BillingTerms.of_row(row), issue_date)]
+        for of_day in (due_periods, ahead_periods)
+    )
+    due = [*settling, *ahead]
     if not due:
         return None
     refs = [row["contract_product_ref"] for row in group]
@@ -112,11 +114,23 @@ async def draft_on(
     lines = await connection.fetch(queries.list_lines_of_products, tenant_id, place, refs)
     starts = [one.period.start for one in due]
     charges = await connection.fetch(queries.list_charges_so_far, tenant_id, place, refs, starts)
+    totals = _by_place(charges)
+    cut = await connection.fetch(queries.list_billed_ahead, tenant_id, place, refs, starts)
+    billed, currency = {**totals, **_by_place(cut)}, group[0]["currency"]
+    whole = draft_document([product_input(one, lines, totals) for one in settling], currency)
+    before, now = (
+        draft_document([_ahead_input(one, lines, billed) for one in own], currency)
+        for own in ([one for one in settling if one.period.is_ahead], ahead)
+    )
+    draft = joined(settled(whole, before), now) if ahead else settled(whole, before)
+    return Found(due, draft, {"issue_date": issue_date})
+
+
+def _by_place(rows: Sequence[Row]) -> dict[tuple[UUID, datetime], list[Row]]:
     totals: dict[tuple[UUID, datetime], list[Row]] = {}
-    for row in charges:
+    for row in rows:
         totals.setdefault((row["contract_line_ref"], row["start_at"]), []).append(row)
-    products = [product_input(one, lines, totals) for one in due]
-    return Found(due, draft_document(products, group[0]["currency"]))
+    return totals
 
 
 Groups = dict[tuple[UUID, int], list[Row]]
@@ -147,9 +161,15 @@ def _named(ref: UUID, terms: Sequence[Row]) -> tuple[list[Row], date] | None:
 
 
 def due_periods(terms: BillingTerms, issue_date: date) -> list[Period]:
-    """Return the periods whose document is issued on a day, in order."""
+    """Return the periods which the document of a day settles, in order."""
     by_then = takewhile(lambda period: period.issue_date <= issue_date, periods(terms))
-    return [period for period in by_then if period.issue_date == issue_date]
+    return [period for period in by_then if period.rest_date == issue_date]
+
+
+def ahead_periods(terms: BillingTerms, issue_date: date) -> list[Period]:
+    """Return the periods of which the document of a day bills a part ahead, in order."""
+    by_then = takewhile(lambda period: period.issue_date <= issue_date, periods(terms))
+    return [one for one in by_then if one.is_ahead and one.issue_date == issue_date]
 
 
 def product_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput:
@@ -159,6 +179,15 @@ def product_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInpu
         commitments=read_commitments(due.terms["commitments"]),
         spent_before=_spent_before(due.terms, due.period),
     )
+
+
+def _ahead_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput:
+    """Put together what of a product is billed ahead: fixed fees, and during use what was used."""
+    drawn = product_so_far(due.terms, due.period, lines, totals)
+    if due.terms["payment_time"] == "BEFORE_USE" or due.period.start >= due.period.issued_at:
+        fixed = [line for line in drawn.lines if not is_usage(line.price)]
+        drawn = msgspec.structs.replace(drawn, lines=fixed)
+    return msgspec.structs.replace(drawn, is_ahead=True)
 
 
 def _spent_before(terms: Row, period: Period) -> int | None:

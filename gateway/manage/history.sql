@@ -9,7 +9,7 @@ SELECT b.period_ref, b.period_index, b.start_date, b.end_date, b.full_start_date
     b.start_at, b.end_at, coalesce((
         SELECT c.cut_offset FROM period_cut c
         WHERE c.shard_key = b.shard_key AND c.period_ref = b.period_ref
-          AND c.cut_number = b.last_cut_number), 9223372036854775807) AS cut_offset
+          AND c.cut_number = b.last_cut_number AND c.cut_number > 0), 9223372036854775807) AS cut_offset
 FROM contract k
 JOIN contract_product cp ON cp.shard_key = k.shard_key AND cp.contract_ref = k.contract_ref
 JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
@@ -76,7 +76,8 @@ JOIN contract_line l ON l.shard_key = b.shard_key
 JOIN pricing_line pl ON pl.tenant_id = l.tenant_id AND pl.pricing_line_id = l.pricing_line_id
 LEFT JOIN meter m ON m.tenant_id = pl.tenant_id AND m.meter_id = pl.meter_id
 LEFT JOIN charge_cut u ON u.shard_key = b.shard_key AND u.period_ref = b.period_ref
-    AND u.cut_number = b.last_cut_number AND u.contract_line_ref = l.contract_line_ref
+    AND u.cut_number = b.last_cut_number AND u.cut_number > 0
+    AND u.contract_line_ref = l.contract_line_ref
 LEFT JOIN charge c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref
     AND c.contract_line_ref = l.contract_line_ref AND b.last_cut_number = 0
 WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.period_ref = ANY ($3::uuid[])

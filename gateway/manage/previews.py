@@ -18,7 +18,7 @@ from schemas.errors import NotFound
 from schemas.event_ref import shard_key_of
 from schemas.periods import BillingTerms, Period, period_at, periods
 
-Pick = Callable[[BillingTerms, datetime], Period | None]
+Pick = Callable[[BillingTerms, datetime], date | None]
 
 
 async def current_documents(request: web.Request) -> web.Response:
@@ -26,15 +26,15 @@ async def current_documents(request: web.Request) -> web.Response:
 
     With the usage rated so far. None before the contract begins and after it has ended.
     """
-    return await _documents(request, running_period)
+    return await _documents(request, running_date)
 
 
 async def next_documents(request: web.Request) -> web.Response:
     """GET /api/contracts/invoices/next/<contract_ref>: those of the periods after the running ones.
 
-    Before the contract begins, those of its first periods.
+    Before the contract begins, those of its first periods; of the last one what it leaves to bill.
     """
-    return await _documents(request, next_period)
+    return await _documents(request, next_date)
 
 
 def running_period(terms: BillingTerms, now: datetime) -> Period | None:
@@ -49,6 +49,20 @@ def next_period(terms: BillingTerms, now: datetime) -> Period | None:
         return period_at(terms, running.end)
     first = next(iter(periods(terms)), None)
     return first if first is not None and first.start > now else None
+
+
+def running_date(terms: BillingTerms, now: datetime) -> date | None:
+    """Return the issue date of the running period."""
+    running = running_period(terms, now)
+    return None if running is None else running.issue_date
+
+
+def next_date(terms: BillingTerms, now: datetime) -> date | None:
+    """Return the issue date of the next period, or of what the last one leaves to bill."""
+    if (following := next_period(terms, now)) is not None:
+        return following.issue_date
+    running = running_period(terms, now)
+    return running.rest_date if running is not None and running.is_ahead else None
 
 
 async def _documents(request: web.Request, pick: Pick) -> web.Response:
@@ -71,9 +85,9 @@ async def _documents(request: web.Request, pick: Pick) -> web.Response:
 
 def _issue_dates(group: Sequence[asyncpg.Record], now: datetime, pick: Pick) -> Iterator[date]:
     for row in group:
-        period = pick(BillingTerms.of_row(row), now)
-        if period is not None:
-            yield period.issue_date
+        day = pick(BillingTerms.of_row(row), now)
+        if day is not None:
+            yield day
 
 
 async def _document(

@@ -261,17 +261,21 @@ INSERT INTO contract (shard_key, contract_ref, tenant_id, customer_id, contract_
     invoice_mode, closing, state, closes_after)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ACTIVE', CASE WHEN NOT $9::boolean THEN now() END);
 
+-- name: transaction_time
+SELECT now();
+
 -- name: add_contract_product
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
     minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
-    carries_on_ref, is_pending)
+    ahead_since, carries_on_ref, is_pending)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, $28, $29, $26 > 1);
+    $21, $22, $23, $24, $25, $26, $27, NULL, $28, $29, $26 > 1);
 
 -- name: copy_contract_product
--- The same product once more, in a version of its own, from one day on and before another.
+-- The same product once more, in a version of its own, from one day on and before another. It is
+-- billed as a whole behind its end: what was billed ahead of it is given back then.
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
@@ -279,7 +283,7 @@ INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contra
     carries_on_ref, is_pending)
 SELECT shard_key, $4, tenant_id, contract_ref, position, document_group, pricing_id, entity_id,
     currency, timezone, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
-    payment_time, tax, discount, net_terms, minimum_fee, note, details, commitments, credits,
+    'AFTER_USE', tax, discount, net_terms, minimum_fee, note, details, commitments, credits,
     overrides, $5, $6::date, $7, CASE WHEN $6::date IS NOT NULL THEN lineage_ref END, true
 FROM contract_product
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = $3;
@@ -333,10 +337,11 @@ WHERE tenant_id = $1 AND subject = $2 AND ($3::bigint IS NULL OR number <= $3)
 ORDER BY number DESC LIMIT $4;
 
 -- name: find_closed_since
--- The first period from a day on, of some contract products, that was closed.
-SELECT min(start_date) FROM billing_period
+-- The first period from a day on, of some contract products, that was closed, or billed ahead.
+SELECT min(start_date) FROM billing_period p
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = ANY ($3::uuid[])
-  AND start_date >= $4 AND last_cut_number > 0;
+  AND start_date >= $4 AND (last_cut_number > 0 OR EXISTS (
+    SELECT FROM period_cut c WHERE c.shard_key = $2 AND c.period_ref = p.period_ref));
 
 -- name: add_contract_line
 INSERT INTO contract_line (shard_key, contract_line_ref, tenant_id, contract_product_ref, position,
@@ -471,7 +476,7 @@ SELECT cp.contract_product_ref, cp.contract_ref, cp.document_group, p.name AS pr
           AND (o.root_document_ref IS NULL OR od.number IS NOT NULL)
     ) END AS spent,
     cp.billing_start_date, cp.billing_end_date, cp.cycle_unit, cp.cycle_length, cp.issue_day,
-    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, k.contract_number, t.tenant_ref,
+    cp.payment_time, cp.timezone, cp.since_date, cp.until_date, cp.ahead_since, k.contract_number, t.tenant_ref,
     jsonb_build_object(
         'customer', jsonb_build_object(
             'customer_ref', cu.customer_ref, 'name', cu.name, 'legal_name', cu.legal_name),
@@ -492,6 +497,16 @@ JOIN pricing pr ON pr.tenant_id = cp.tenant_id AND pr.pricing_id = cp.pricing_id
 JOIN product p ON p.tenant_id = pr.tenant_id AND p.product_id = pr.product_id
 WHERE k.tenant_id = $1 AND k.shard_key = $2 AND NOT cp.is_pending
 ORDER BY k.contract_number, cp.position, cp.version;
+
+-- name: list_billed_ahead
+-- What the lines of products had come to when these periods were billed ahead.
+SELECT c.contract_line_ref, b.start_at, c.charge_ref, c.cell, c.quantity, c.event_count,
+    c.exact_quantity, c.amount
+FROM billing_period b
+JOIN charge_cut c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref
+    AND c.cut_number = 0
+WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.contract_product_ref = ANY ($3::uuid[])
+    AND b.start_at = ANY ($4::timestamptz[]);
 
 -- name: list_lines_of_products
 SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item,
@@ -572,7 +587,10 @@ ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $5 OFFSET $6;
 
 -- name: list_document_products
 -- With the days of their periods, and of differences the number of the document that they are to.
-SELECT p.*, b.start_date, b.end_date, r.document_number AS root_number
+SELECT p.*, b.start_date, b.end_date, r.document_number AS root_number, EXISTS (
+        SELECT FROM document_adjustment a
+        WHERE a.shard_key = p.shard_key AND a.document_ref = p.document_ref
+          AND a.root_document_ref = p.root_document_ref AND a.is_ahead) AS is_ahead
 FROM document_product p
 LEFT JOIN billing_period b ON b.shard_key = p.shard_key AND b.period_ref = p.period_ref
 LEFT JOIN document r ON r.shard_key = p.shard_key AND r.document_ref = p.root_document_ref
@@ -585,13 +603,14 @@ SELECT a.document_ref, 'OTHER' AS relation, r.document_ref AS other_ref, r.docum
     a.sub_total, a.total_discount, a.total_tax, a.credits_amount
 FROM document_adjustment a
 LEFT JOIN document r ON r.shard_key = a.shard_key AND r.document_ref = a.root_document_ref
-WHERE a.tenant_id = $1 AND a.shard_key = ANY ($2) AND a.document_ref = ANY ($3)
+WHERE a.tenant_id = $1 AND a.shard_key = ANY ($2) AND a.document_ref = ANY ($3) AND NOT a.is_ahead
 UNION ALL
 SELECT a.root_document_ref, 'ITSELF', h.document_ref, h.document_number,
     a.sub_total, a.total_discount, a.total_tax, a.credits_amount
 FROM document_adjustment a
 JOIN document h ON h.shard_key = a.shard_key AND h.document_ref = a.document_ref
 WHERE a.tenant_id = $1 AND a.shard_key = ANY ($2) AND a.root_document_ref = ANY ($3)
+    AND NOT a.is_ahead
 UNION ALL
 SELECT w.document_ref, 'WAITING', NULL, NULL, NULL, NULL, NULL, NULL
 FROM waiting_adjustment w

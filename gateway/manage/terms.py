@@ -19,7 +19,6 @@ from gateway.manage.commitments import read_commitments, read_credits
 from gateway.manage.overrides import Override, read_overrides
 from gateway.manage.parts import PaymentDetails, read_payment_details
 from gateway.manage.values import DayOrInstant
-from schemas.errors import InvalidInput
 from schemas.periods import CYCLE_MAX, CycleUnit, PaymentTime
 
 InvoiceMode = Literal["COLLECTIVE", "PER_PRODUCT"]
@@ -71,6 +70,7 @@ class NewProduct(Struct, frozen=True):
     commitments: str = "[]"
     credits: str = "[]"
     overrides: tuple[Override, ...] = ()
+    payment_time: PaymentTime = "AFTER_USE"
 
 
 class NewContract(Struct, frozen=True):
@@ -206,7 +206,6 @@ def _read_sold(fields: Fields) -> dict[str, Any]:
 
 def _read_terms(fields: Fields, *, may_go_on: bool) -> dict[str, Any]:
     """Read the terms of a product. may_go_on: until it is cancelled, without a last day."""
-    fields.optional(_payment_time, "payment_time")
     read_end = fields.optional if may_go_on else fields.required
     return {
         "start": fields.required(values.day_or_instant, "billing_start_date"),
@@ -222,15 +221,12 @@ def _read_terms(fields: Fields, *, may_go_on: bool) -> dict[str, Any]:
         "payment": read_payment_details(fields),
         "commitments": read_commitments(fields),
         "credits": read_credits(fields),
+        "payment_time": fields.optional(_payment_time, "payment_time") or "AFTER_USE",
     }
 
 
-def _payment_time(value: object) -> str:
-    payment_time = PAYMENT_TIMES[values.choice(*PAYMENT_TIMES)(value)]
-    if payment_time != "AFTER_USE":
-        detail = f"{payment_time} is not supported yet; use AFTER_USE"
-        raise InvalidInput("not_supported_yet", detail)
-    return payment_time
+def _payment_time(value: object) -> PaymentTime:
+    return PAYMENT_TIMES[values.choice(*PAYMENT_TIMES)(value)]
 
 
 def read_cycle(fields: Fields | None) -> BillingCycle:

@@ -21,6 +21,9 @@ _PHONE: Final = {
         {**_DIGITS, "minLength": 7, "maxLength": 20},
     ]
 }
+_PAYMENT_TIMES: Final = [
+    f"{when}_{what}" for what in ("USE", "PERIOD") for when in ("BEFORE", "DURING", "AFTER")
+]
 _DECIMAL: Final = {"type": ["number", "string"]}
 _OPEN_DECIMAL: Final = {"type": ["number", "string", "null"]}
 _TIERS: Final = {
@@ -143,7 +146,17 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
     "country_code": {**_DIGITS, "maxLength": 4},
     "tokens": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
     "aggregation": {"enum": list(AGGREGATIONS), "default": "SUM"},
-    "payment_time": {"enum": ["AFTER_USE", "AFTER_PERIOD"], "default": "AFTER_USE"},
+    "payment_time": {
+        "enum": [
+            "AFTER_USE",
+            "BEFORE_USE",
+            "DURING_USE",
+            "AFTER_PERIOD",
+            "BEFORE_PERIOD",
+            "DURING_PERIOD",
+        ],
+        "default": "AFTER_USE",
+    },
     "validations": {
         "type": ["object", "string", "null"],
         "properties": {

@@ -17,7 +17,8 @@ from gateway.reports.usage_of_lines import Feeds, counted_quantity, load_feeds, 
 from runtime.postgres import Connection, Queries
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import shard_key_of
-from schemas.proof import Answer, DocumentRows, prove
+from schemas.proof import DocumentRows, prove
+from schemas.proof_figures import Answer
 
 PAGE_MAX: Final = 1_000
 PAGE_DEFAULT: Final = 100
@@ -72,12 +73,22 @@ async def load_rows(
         return None
     refs = [row["document_ref"] for row in family]
     products = await connection.fetch(queries.list_products, *place, refs)
+    lines = await connection.fetch(queries.list_lines, *place, refs)
+    # What has billed a part ahead is a part of it by that alone.
+    ahead = {row["document_ref"] for row in family if row["is_ahead"]}
+    roots = {document_ref, family[-1]["parent_document_ref"]}
+    products = [
+        row
+        for row in products
+        if row["document_ref"] not in ahead or row["root_document_ref"] in roots
+    ]
+    places = {(row["document_ref"], row["position"]) for row in products}
     own = [row for row in products if row["document_ref"] == document_ref]
     cuts = [row["period_ref"] for row in own], [row["cut_number"] for row in own]
     return DocumentRows(
         family=family,
         products=products,
-        lines=await connection.fetch(queries.list_lines, *place, refs),
+        lines=[row for row in lines if (row["document_ref"], row["product_position"]) in places],
         cut_lines=await connection.fetch(queries.list_cut_lines, *place, *cuts),
         draws=await connection.fetch(queries.list_draws, *place, [document_ref]),
     )

@@ -2,31 +2,54 @@
 
 -- name: find_family
 -- A document; of an adjustment also the document that it corrects, and the corrections before it, in
--- the order of their issue. $3: its ref.
+-- the order of their issue; of one that settles periods those that have billed a part of them ahead.
+-- part_total: what each says of the document, before credits. $3: its ref.
 SELECT family.document_ref, family.kind, family.document_number, family.state,
        family.accounting_event_type, family.currency, family.issue_date, family.issued_at,
        family.sub_total, family.total_discount, family.total_tax, family.credits_amount,
-       family.total, family.contract_ref, family.document_ref = own.document_ref AS is_own
+       family.total, family.contract_ref, own.parent_document_ref, family.document_ref = own.document_ref AS is_own,
+       coalesce(ahead.total, family.total + family.credits_amount) AS part_total,
+       ahead.total IS NOT NULL AS is_ahead
 FROM document own
 JOIN document family ON family.shard_key = own.shard_key AND (
     family.document_ref = own.document_ref
     OR own.kind = 'ADJUSTMENT' AND family.document_ref = own.parent_document_ref
     OR own.kind = 'ADJUSTMENT' AND family.kind = 'ADJUSTMENT'
        AND family.parent_document_ref = own.parent_document_ref
-       AND family.number_in_contract < coalesce(own.number_in_contract, 2147483647))
+       AND family.number_in_contract < coalesce(own.number_in_contract, 2147483647)
+    OR EXISTS (
+        SELECT FROM document_adjustment a
+        WHERE a.shard_key = own.shard_key AND a.document_ref = family.document_ref
+          AND a.root_document_ref = CASE own.kind WHEN 'PERIOD' THEN own.document_ref
+              WHEN 'ADJUSTMENT' THEN own.parent_document_ref END
+          AND a.is_ahead))
+LEFT JOIN LATERAL (
+    SELECT a.sub_total - a.total_discount + a.total_tax AS total FROM document_adjustment a
+    WHERE a.shard_key = own.shard_key AND a.document_ref = family.document_ref
+      AND a.root_document_ref IN (own.document_ref, own.parent_document_ref) AND a.is_ahead
+      AND family.document_ref <> coalesce(own.parent_document_ref, own.document_ref)
+) ahead ON true
 WHERE own.tenant_id = $1 AND own.shard_key = $2 AND own.document_ref = $3
 ORDER BY family.kind = 'ADJUSTMENT', family.number_in_contract NULLS LAST;
 
 -- name: list_products
 -- $3: refs of documents.
-SELECT product.document_ref, product.position, product.contract_product_ref, product.period_ref,
+SELECT product.document_ref, product.position, product.root_document_ref, product.contract_product_ref, product.period_ref,
        product.cut_number, product.product_name, product.minimum_fee, product.sub_total,
        product.total, product.discount, product.discount_rate, product.tax_rate,
        product.true_ups::text AS true_ups, period.start_at, period.end_at, period.start_date,
        period.end_date, period.full_start_date, period.full_end_date, period.period_index,
        sold.timezone, coalesce(sold.minimum_fee, pricing.minimum_fee) AS whole_minimum_fee,
+       coalesce(part.is_ahead, false) AS is_ahead, coalesce(part.is_ahead AND NOT EXISTS (
+           SELECT FROM document_input input
+           WHERE input.shard_key = product.shard_key AND input.period_ref = product.period_ref
+             AND input.trigger IN ('PERIOD_OPENED', 'ISSUE_DUE')
+             AND input.document_ref = product.document_ref), false) AS is_given_back,
        cut.partition, cut.cut_offset, cut.cut_at
 FROM document_product product
+LEFT JOIN document_adjustment part ON part.shard_key = product.shard_key
+    AND part.document_ref = product.document_ref
+    AND part.root_document_ref = product.root_document_ref
 JOIN billing_period period
     ON period.shard_key = product.shard_key AND period.period_ref = product.period_ref
 JOIN contract_product sold ON sold.shard_key = product.shard_key
@@ -76,7 +99,7 @@ ORDER BY draw.contract_product_ref, draw.period_index, draw.place;
 -- name: find_lists
 -- The lists of events in a document, each with the line items that it is behind. $3: its ref.
 SELECT row_number() OVER (ORDER BY min(l.product_position), min(l.position))::integer - 1 AS place,
-       l.shard_key, k.customer_id, i.meter_id, b.start_at, b.end_at, c.cut_offset,
+       l.shard_key, k.customer_id, i.meter_id, b.start_at, coalesce(c.until_at, b.end_at) AS end_at, c.cut_offset,
        ARRAY(SELECT f.meter_id FROM meter_feed f
              WHERE f.tenant_id = $1 AND f.toward_id = i.meter_id) AS meters,
        min(m.usage_product_ref::text) AS usage_product_ref,
@@ -96,5 +119,5 @@ JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.prici
 JOIN meter m ON m.tenant_id = i.tenant_id AND m.meter_id = i.meter_id
 WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3
   AND ($4::uuid IS NULL OR l.line_item_ref = $4) AND l.events_digest IS NOT NULL
-GROUP BY l.shard_key, k.customer_id, i.meter_id, b.period_ref, b.start_at, b.end_at, c.cut_offset
+GROUP BY l.shard_key, k.customer_id, i.meter_id, b.period_ref, b.start_at, b.end_at, c.until_at, c.cut_offset
 ORDER BY place;

@@ -61,6 +61,7 @@ JOIN billing_period p
 JOIN period_cut c ON c.shard_key = p.shard_key AND c.period_ref = p.period_ref
     AND c.cut_offset > v.rated_at
     AND (v.next_rated_at IS NULL OR c.cut_offset <= v.next_rated_at)
+    AND (c.cut_number > 0 OR v.occurred_at < c.until_at)
 JOIN document_input i ON i.shard_key = p.shard_key AND i.period_ref = p.period_ref
     AND i.contract_product_ref = p.contract_product_ref AND i.cut_number = c.cut_number
 JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
@@ -413,7 +414,8 @@ VALUES ($1, $2, $3, $4, $5, $6);
 -- one line have one list.
 SELECT DISTINCT ON (p.period_ref, l.contract_line_ref)
     l.shard_key, l.charge_ref, l.item, l.events_digest, l.position, p.position AS product_position,
-    p.product_name, cp.timezone, k.customer_id, b.start_at, b.end_at, i.meter_id,
+    p.product_name, cp.timezone, k.customer_id, b.start_at,
+    coalesce(c.until_at, b.end_at) AS end_at, i.meter_id,
     ARRAY(SELECT f.meter_id FROM meter_feed f
           WHERE f.tenant_id = $1 AND f.toward_id = i.meter_id) AS meters, c.cut_offset, EXISTS (
         SELECT FROM rater_partition r
@@ -431,7 +433,7 @@ JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
 JOIN pricing_line i ON i.tenant_id = l.tenant_id AND i.pricing_line_id = l.pricing_line_id
 WHERE l.tenant_id = $1 AND l.shard_key = $2 AND l.document_ref = $3
   AND ($4::uuid IS NULL OR l.line_item_ref = $4)
-  AND (p.root_document_ref IS NULL OR d.kind = 'ADJUSTMENT')
+  AND (p.root_document_ref IS NULL OR d.kind = 'ADJUSTMENT' OR c.cut_number = 0)
 ORDER BY p.period_ref, l.contract_line_ref, l.charge_ref;
 
 -- name: list_feeds

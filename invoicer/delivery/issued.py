@@ -66,7 +66,8 @@ class IssuedProduct(msgspec.Struct, frozen=True):
     """A product of one period; money in the currency, rounded. end_date: the day after the last.
 
     is_difference: it says by how much lines have moved, and not what they come to. corrects: the
-    number of the document that it is the difference to, where that is issued.
+    number of the document that it is the difference to, where that is issued. is_ahead: it is what
+    is billed of a period before that is over.
     """
 
     product_name: str
@@ -82,6 +83,7 @@ class IssuedProduct(msgspec.Struct, frozen=True):
     tax_rate: Price
     true_ups: tuple[IssuedTrueUp, ...] = ()
     is_difference: bool = False
+    is_ahead: bool = False
     corrects: str | None = None
 
 
@@ -91,7 +93,7 @@ class IssuedDocument(msgspec.Struct, frozen=True):
     parties: who bills whom, and how it is paid, as it was when the document was drafted.
     logo: the entity's picture as a data URI, as it is now; empty when there is none.
     corrects: of an adjustment, the number of the document that it is the difference to.
-    is_rest: documents of single events have billed ahead of it. bills_event: it is one of these.
+    is_rest: others have billed ahead of it, single events or periods. bills_event: it is of one.
     tax_changes: of the documents that it corrects along with what it bills.
     """
 
@@ -182,6 +184,7 @@ def _product(row: asyncpg.Record, lines: Sequence[IssuedLine]) -> IssuedProduct:
         tax_rate=Price(decimal_to_scaled(row["tax_rate"], PRICE_DIGITS)),
         true_ups=tuple(_decode_true_ups(row["true_ups"])),
         is_difference=row["is_difference"],
+        is_ahead=row["is_ahead"],
         corrects=row["corrects"],
     )
 

@@ -169,7 +169,7 @@ def _product(product: IssuedProduct, document: IssuedDocument) -> ViewProduct:
         days = product.part.through - product.part.before
         whole = str(product.part.whole)
         period += f" ({words.say('{days} of {whole} days', days=str(days), whole=whole)})"
-    is_correction = product.is_difference or document.is_rest
+    is_correction = product.is_difference or (document.is_rest and not product.is_ahead)
     if product.corrects is not None and not document.bills_event:
         said = words.say("corrects {number}", number=product.corrects)
         period += f", {said}" if document.corrects is None else ""
@@ -263,12 +263,14 @@ def _own_tax(document: IssuedDocument) -> Decimal:
 def _taxes(document: IssuedDocument) -> Iterator[Fact]:
     """Say each rate's tax and what it is of; they add up to the document's, or it is not shown."""
     digits = currency_digits(document.currency)
-    bases: dict[Price, int] = {}
+    # What is billed ahead is rounded by itself.
+    bases: dict[tuple[Price, bool], int] = {}
     for product in document.products:
         if document.bills_event or not product.is_difference:
             base = decimal_to_scaled(product.total - product.discount, digits)
-            bases[product.tax_rate] = bases.get(product.tax_rate, 0) + base
-    taxes = [(rate, base, round_percent(base, rate)) for rate, base in sorted(bases.items())]
+            place = (product.tax_rate, product.is_ahead)
+            bases[place] = bases.get(place, 0) + base
+    taxes = [(rate, base, round_percent(base, rate)) for (rate, _), base in sorted(bases.items())]
     total = sum(tax for _rate, _base, tax in taxes)
     if document.bills_event and scaled_to_decimal(total, digits) != document.total_tax:
         # It is a part of several documents, and each of these parts is rounded by itself.

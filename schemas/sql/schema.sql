@@ -614,6 +614,7 @@ CREATE TABLE contract_product (
     version integer NOT NULL DEFAULT 1 CHECK (version > 0),
     since_date date,
     until_date date,
+    ahead_since date,
     is_pending boolean NOT NULL DEFAULT false,
     carries_on_ref uuid,
     lineage_ref uuid NOT NULL
@@ -630,7 +631,9 @@ document_group whose periods are issued on the same day share a document; detail
 billing details of payment. commitments and credits are as the API takes them, numbers as texts;
 a credit is known by its place in the list; overrides are as the API takes them, too. A row is the
 product as one version of its contract has it: it prices what lies from since_date on, and before
-until_date (null: no such bound). While is_pending it is being back-filled and prices nothing yet.
+until_date (null: no such bound). ahead_since: of a product that is billed before or during use, the
+periods that begin before then are billed as a whole: they had ended when it was made, and wait for a
+call (null: none are). While is_pending it is being back-filled and prices nothing yet.
 carries_on_ref: the first of the rows that it carries on, null: none; those of one lineage_ref share
 prepaid credits, commitments over the contract and what meters weighted by time begin with.
 until_date and is_pending alone are changed by the rater, in the transaction that swaps charges.';
@@ -997,13 +1000,15 @@ CREATE TABLE billing_period (
     issue_date date NOT NULL,
     is_partial boolean NOT NULL,
     last_cut_number integer NOT NULL DEFAULT 0,
+    rest_date date CHECK (rest_date > issue_date),
     CHECK (start_at < end_at AND start_date < end_date),
     PRIMARY KEY (shard_key, period_ref),
     UNIQUE (shard_key, contract_product_ref, start_at)
 );
 COMMENT ON TABLE billing_period IS
 'Writer: rater. A concrete period of a contract product, half-open; its instants are fixed when it
-is made. full_* are the bounds of the whole cycle that a partial period is a piece of. It is
+is made. full_* are the bounds of the whole cycle that a partial period is a piece of. rest_date: where
+part of it is billed ahead, by the document of issue_date, that of the one which settles it. It is
 closed when last_cut_number is above 0.';
 
 CREATE TABLE charge (
@@ -1044,10 +1049,11 @@ the digest is over the value as text.';
 CREATE TABLE period_cut (
     shard_key integer NOT NULL,
     period_ref uuid NOT NULL,
-    cut_number integer NOT NULL CHECK (cut_number > 0),
+    cut_number integer NOT NULL CHECK (cut_number >= 0),
     tenant_id integer NOT NULL,
     partition integer NOT NULL,
     cut_offset bigint NOT NULL,
+    until_at timestamptz CHECK (until_at IS NULL OR cut_number = 0),
     dead_letters integer NOT NULL DEFAULT 0,
     waiting_amendments integer NOT NULL DEFAULT 0,
     cut_at timestamptz NOT NULL DEFAULT now(),
@@ -1057,7 +1063,8 @@ CREATE TABLE period_cut (
 COMMENT ON TABLE period_cut IS
 'Writer: rater. A closing of a period: it holds the events rated below cut_offset. What was not
 settled of the customer at that moment: dead letters since the period''s start that nobody had sent
-again, and amendments that waited for their events.';
+again, and amendments that waited for their events. Cut 0 is none: it holds what is billed ahead, fixed
+fees and, up to until_at, usage; null: no usage.';
 CREATE INDEX period_cut_order ON period_cut (cut_at);
 
 CREATE TABLE closing_schedule (
@@ -1078,6 +1085,25 @@ The owner looks at it when the grace after look_at is over, which is the period'
 while it is held by what is not settled.';
 CREATE INDEX closing_schedule_order ON closing_schedule (partition, tenant_id, look_at);
 CREATE INDEX closing_schedule_contract ON closing_schedule (shard_key, contract_ref);
+
+CREATE TABLE opening_schedule (
+    shard_key integer NOT NULL,
+    contract_product_ref uuid NOT NULL,
+    tenant_id integer NOT NULL,
+    partition integer NOT NULL,
+    customer_id integer NOT NULL,
+    contract_ref uuid NOT NULL,
+    start_at timestamptz NOT NULL,
+    issue_at timestamptz NOT NULL,
+    has_usage boolean NOT NULL,
+    PRIMARY KEY (shard_key, contract_product_ref)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE opening_schedule IS
+'Writer: rater. The first period of each contract product that is still to be billed ahead by the
+clock: the one that begins at start_at, at the instant issue_at; once the grace is over as well where
+usage is a part of it.';
+CREATE INDEX opening_schedule_order ON opening_schedule (partition, issue_at);
+CREATE INDEX opening_schedule_contract ON opening_schedule (shard_key, contract_ref);
 
 CREATE TABLE late_period (
     shard_key integer NOT NULL,
@@ -1472,6 +1498,7 @@ CREATE INDEX document_listing ON document (tenant_id, issue_date, document_ref);
 CREATE INDEX document_number ON document (tenant_id, entity_id, series, number);
 CREATE INDEX document_unpaid ON document (due_date)
 WHERE state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID', 'LATE');
+CREATE INDEX document_drafts ON document (issue_date) WHERE state = 'DRAFT';
 CREATE INDEX document_review_queue ON document (tenant_id, issue_date, document_ref)
 WHERE state = 'UNDER_REVIEW';
 
@@ -1736,12 +1763,14 @@ CREATE TABLE document_adjustment (
     total_discount numeric NOT NULL,
     total_tax numeric NOT NULL,
     credits_amount numeric NOT NULL,
+    is_ahead boolean NOT NULL DEFAULT false,
     PRIMARY KEY (shard_key, document_ref, root_document_ref),
     FOREIGN KEY (shard_key, document_ref) REFERENCES document
 );
 COMMENT ON TABLE document_adjustment IS
 'Writer: invoicer. What a document corrects of another one, its root, or bills ahead of it: the part
-of its sums that is so. All of an ADJUSTMENT; of a PERIOD what it takes along of earlier ones.';
+of its sums that is so. All of an ADJUSTMENT; of a PERIOD what it takes along of earlier ones, or bills
+of its periods ahead (is_ahead): the root is then the later document that settles them.';
 CREATE INDEX document_adjustment_root ON document_adjustment (shard_key, root_document_ref);
 
 CREATE TABLE document_line (

@@ -93,8 +93,13 @@ SELECT contract.shard_key, contract.customer_id, coalesce(price.meter_id, 0) AS 
        contract.contract_ref, tenant.tenant_id, tenant.tenant_ref::text AS tenant_ref,
        product.contract_product_ref, product.billing_start_date, product.billing_end_date,
        product.cycle_unit, product.cycle_length, product.issue_day, product.payment_time,
+<<<<<<< HEAD
        product.timezone, product.since_date, product.until_date, product.lineage_ref,
        product.version, line.contract_line_ref, line.pricing_line_id, price.price::text AS price,
+=======
+       product.timezone, product.since_date, product.until_date, product.ahead_since,
+       line.contract_line_ref, line.pricing_line_id, price.price::text AS price,
+>>>>>>> 4d2a8bd (Bill contract products before and during use)
        meter.aggregation,
        cuts.start_ats, cuts.numbers, cuts.offsets
 FROM contract_line line
@@ -109,6 +114,7 @@ LEFT JOIN (
            array_agg(cut_number ORDER BY start_at, cut_number) AS numbers,
            array_agg(cut_offset ORDER BY start_at, cut_number) AS offsets
     FROM period_cut JOIN billing_period period USING (shard_key, period_ref)
+    WHERE cut_number > 0  -- what is billed ahead has a check of its own
     GROUP BY 1, 2
 ) cuts ON cuts.shard_key = line.shard_key
       AND cuts.contract_product_ref = line.contract_product_ref
@@ -258,7 +264,7 @@ SELECT format('line %s of period %s at cut %s',
 FROM (
     SELECT shard_key, period_ref, cut_number, contract_line_ref, cell, tenant_id, charge_ref,
            pricing_line_id, quantity, event_count, amount, exact_quantity
-    FROM charge_cut WHERE $1::integer IS NULL OR tenant_id = $1
+    FROM charge_cut WHERE cut_number > 0 AND ($1::integer IS NULL OR tenant_id = $1)
 ) stored
 FULL JOIN (
     SELECT shard_key, period_ref, cut_number, contract_line_ref, cell, tenant_id, charge_ref,

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from invoicer.intake import Intake
-from runtime.clock import system_clock
+from runtime.clock import Clock, system_clock
 from runtime.postgres import open_pool
 from tests.closed_periods import Books
 
@@ -39,11 +39,15 @@ def intake(pool: asyncpg.Pool) -> Intake:
 
 
 def make_intake(
-    pool: asyncpg.Pool, stopping: asyncio.Event | None = None, *, batches_at_once: int = 1
+    pool: asyncpg.Pool,
+    stopping: asyncio.Event | None = None,
+    *,
+    batches_at_once: int = 1,
+    clock: Clock = system_clock,
 ) -> Intake:
     return Intake(
         pool,
-        system_clock,
+        clock,
         batch_size_max=500,
         stopping=stopping or asyncio.Event(),
         issued=asyncio.Event(),

@@ -13,7 +13,7 @@ from invoicer.intake import Intake, Stopping
 from runtime.clock import system_clock
 from runtime.postgres import open_pool
 from schemas.periods import periods
-from tests.closed_periods import CLOSED_AT, Books, Product
+from tests.closed_periods import CLOSED_AT, PER_UNIT, Books, Line, Product
 from tests.integration.invoicer.conftest import make_intake
 
 
@@ -35,7 +35,8 @@ async def test_an_input_at_fault_is_parked_and_its_neighbours_are_billed(
 ) -> None:
     issuer = books.issuer()
     good = [books.contract(issuer) for _ in range(9)]
-    bad = books.contract(issuer, Product(payment_time="BEFORE_USE"))
+    foreign = Line("API calls", {**PER_UNIT, "currency": "EUR"}, "100")
+    bad = books.contract(issuer, Product(lines=[foreign]))
     keys = [key for contract in (*good, bad) for key in books.close(*contract.products)]
     await books.write(connection)
 
@@ -43,7 +44,7 @@ async def test_an_input_at_fault_is_parked_and_its_neighbours_are_billed(
 
     assert await numbers(connection) == list(range(1, 10))
     assert list(await parked(connection)) == [keys[-1]]
-    assert "payment_time_unsupported" in (await parked(connection))[keys[-1]]
+    assert "currency_mismatch" in (await parked(connection))[keys[-1]]
 
 
 async def test_an_input_that_names_no_cut_is_parked(
@@ -61,11 +62,12 @@ async def test_an_input_that_names_no_cut_is_parked(
 async def test_a_parked_input_that_comes_again_is_tried_again(
     connection: asyncpg.Connection, books: Books, intake: Intake
 ) -> None:
-    contract = books.contract(books.issuer(), Product(payment_time="BEFORE_USE"))
+    contract = books.contract(books.issuer(), Product(), Product(net_terms="14"))
     keys = books.close(*contract.products)
     await books.write(connection)
     await intake.take(keys)
-    await connection.execute("UPDATE contract_product SET payment_time = 'AFTER_USE'")
+    assert len(await parked(connection)) == 2
+    await connection.execute("UPDATE contract_product SET net_terms = '30'")
     await intake.take(keys)
     assert await parked(connection) == {}
     assert await numbers(connection) == [1]
@@ -204,7 +206,8 @@ async def test_a_scan_finds_cuts_whose_message_was_lost(
 ) -> None:
     issuer = books.issuer()
     contracts = [books.contract(issuer) for _ in range(5)]
-    contracts.append(books.contract(issuer, Product(payment_time="BEFORE_USE")))
+    foreign = Line("API calls", {**PER_UNIT, "currency": "EUR"}, "100")
+    contracts.append(books.contract(issuer, Product(lines=[foreign])))
     keys = [key for contract in contracts for key in books.close(*contract.products)]
     await books.write(connection)
     await intake.take(keys[:2])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from invoicer.adjustments import (
+from schemas.adjustments import (
     Billed,
     BilledLine,
     BilledProduct,

@@ -186,6 +186,7 @@ def line(customer: int, meter: int) -> Line:
             "timezone": "UTC",
             "since_date": None,
             "until_date": None,
+            "ahead_since": None,
             "shard_key": shard_key(ref),
             "tenant_ref": TENANT.tenant_ref,
             "tenant_id": TENANT.tenant_id,

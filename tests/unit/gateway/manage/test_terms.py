@@ -78,15 +78,17 @@ def test_what_answers_show_can_be_sent_under_its_first_name() -> None:
     assert read(request).products[0].pricing_ref == UUID(PRICING)
 
 
-def test_billing_after_the_period_is_the_same_as_after_use() -> None:
-    assert len(read(request_of(payment_time="AFTER_PERIOD")).products) == 1
+@pytest.mark.parametrize("when", ["BEFORE", "DURING", "AFTER"])
+def test_each_time_of_payment_has_two_names(when: str) -> None:
+    for what in ("PERIOD", "USE"):
+        [product] = read(request_of(payment_time=f"{when}_{what}")).products
+        assert product.payment_time == f"{when}_USE"
 
 
 @pytest.mark.parametrize(
     ("terms", "wrong"),
     [
-        ({"payment_time": "BEFORE_USE"}, {"/products/0/payment_time": "not_supported_yet"}),
-        ({"payment_time": "DURING_PERIOD"}, {"/products/0/payment_time": "not_supported_yet"}),
+        ({"payment_time": "BEFORE"}, {"/products/0/payment_time": "value_unknown"}),
         ({"payment_time": "NEVER"}, {"/products/0/payment_time": "value_unknown"}),
         ({"overrides": [{}]}, {"/products/0/overrides/0/line_item_ref": "required"}),
         (

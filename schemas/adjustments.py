@@ -24,7 +24,7 @@ from schemas.document import (
 from schemas.event_drafting import tier_differences
 from schemas.mean_price import mean_walk
 from schemas.money import QUANTITY_DIGITS, Amount, Price, Quantity, round_fraction
-from schemas.price import TierCharge, basis_of, cell_price, cell_values
+from schemas.price import TierCharge, basis_of, cell_price, cell_values, is_usage
 
 LineKey = tuple[UUID, str]
 """Contract line and cell: what tells the lines of a product apart."""
@@ -181,9 +181,11 @@ def _remaining(new: DocumentProduct, before: BilledProduct) -> DocumentProduct:
             amount=0,
             event_count=0,
         )
-        lines.append(_line_difference(line, known) or unchanged)
-    changed = _product_difference(new, before)
-    return replace(changed or _emptied(new), lines=tuple(lines))
+        changed = _line_difference(line, known)
+        if changed is not None or is_usage(line.price):  # of a fixed fee nothing may be left
+            lines.append(changed or unchanged)
+    product = _product_difference(new, before)
+    return replace(product or _emptied(new), lines=tuple(lines))
 
 
 def _emptied(product: DocumentProduct) -> DocumentProduct:

@@ -1,0 +1,59 @@
+"""Drafting documents of which a part was billed ahead, or which bill a part ahead. Pure.
+
+What settles a period is the whole of it less what was billed ahead, as both were rounded.
+"""
+
+from fractions import Fraction
+
+from msgspec.structs import replace
+
+from schemas.adjustments import Billed, BilledLine, BilledProduct, remainder
+from schemas.document import AccountingEventType, DocumentLine, DraftedDocument
+from schemas.money import QUANTITY_DIGITS
+from schemas.price import basis_of
+
+
+def settled(whole: DraftedDocument, ahead: DraftedDocument) -> DraftedDocument:
+    """Return what a draft of whole periods leaves to bill behind that of what was billed ahead."""
+    if not ahead.products:
+        return whole
+    products = {
+        (product.contract_product_ref, product.period_ref): BilledProduct(
+            minimum_fee=0,
+            sub_total=product.sub_total,
+            total=product.total,
+            discount=product.discount,
+            discount_percent=product.discount_percent,
+            tax_percent=product.tax_percent,
+            lines={(line.contract_line_ref, line.cell): _billed(line) for line in product.lines},
+        )
+        for product in ahead.products
+    }
+    return remainder(whole, Billed(products, ahead.total_tax, 0), 0)
+
+
+def _billed(line: DocumentLine) -> BilledLine:
+    quantity = line.exact_quantity
+    if quantity is None:
+        quantity = Fraction(line.quantity, 10**QUANTITY_DIGITS)
+    fees = line.usage_amount if basis_of(line.price) == "EVENTS" else 0
+    return BilledLine(quantity, line.amount, line.event_count, fees)
+
+
+def joined(document: DraftedDocument, ahead: DraftedDocument) -> DraftedDocument:
+    """Put a draft of what is billed ahead behind a document's own products."""
+    total = document.total + ahead.total
+    return replace(
+        document,
+        accounting_event_type=AccountingEventType.CREDIT
+        if total < 0
+        else AccountingEventType.INVOICE,
+        is_partial_period=document.is_partial_period or ahead.is_partial_period,
+        products=(*document.products, *ahead.products),
+        taxes=(),
+        sub_total=document.sub_total + ahead.sub_total,
+        total_discount=document.total_discount + ahead.total_discount,
+        total_tax=document.total_tax + ahead.total_tax,
+        credits_amount=document.credits_amount + ahead.credits_amount,
+        total=total,
+    )
