@@ -26,8 +26,8 @@ stored AS (
     GROUP BY 1, 2, 3, 4, 5, until_at
 )
 SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregation,
-<<<<<<< HEAD
-       meter.unique_key, contract_line_ref, period_ref, start_at, end_at,
+       meter.unique_key, contract_line_ref, period_ref, start_at,
+       coalesce(until_at, end_at) AS end_at,
        ARRAY(
            SELECT tstzrange(
                greatest(kin.billing_start_date, kin.since_date)::timestamp AT TIME ZONE kin.timezone,
@@ -41,11 +41,6 @@ SELECT contract.shard_key, contract.customer_id, meter.meter_id, meter.aggregati
              AND sold.meter_id = meter.meter_id AND NOT kin.is_pending
              AND coalesce(greatest(kin.billing_start_date, kin.since_date) < kin.until_date, true)
        ) AS before,
-=======
-       meter.unique_key, contract_line_ref, period_ref, start_at,
-       coalesce(until_at, end_at) AS end_at,
-       billing_start_date::timestamp AT TIME ZONE timezone AS in_force_at,
->>>>>>> 4d2a8bd (Bill contract products before and during use)
        coalesce(cut_number, 0) AS cut_number,
        coalesce(rated_before, 9223372036854775807) AS rated_before,
        quantity, exact_quantity, event_count, stored.shard_key IS NULL AS missing

@@ -93,13 +93,8 @@ SELECT contract.shard_key, contract.customer_id, coalesce(price.meter_id, 0) AS 
        contract.contract_ref, tenant.tenant_id, tenant.tenant_ref::text AS tenant_ref,
        product.contract_product_ref, product.billing_start_date, product.billing_end_date,
        product.cycle_unit, product.cycle_length, product.issue_day, product.payment_time,
-<<<<<<< HEAD
-       product.timezone, product.since_date, product.until_date, product.lineage_ref,
-       product.version, line.contract_line_ref, line.pricing_line_id, price.price::text AS price,
-=======
        product.timezone, product.since_date, product.until_date, product.ahead_since,
-       line.contract_line_ref, line.pricing_line_id, price.price::text AS price,
->>>>>>> 4d2a8bd (Bill contract products before and during use)
+       product.lineage_ref, product.version, line.contract_line_ref, line.pricing_line_id, price.price::text AS price,
        meter.aggregation,
        cuts.start_ats, cuts.numbers, cuts.offsets
 FROM contract_line line
