@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "verify": "deploy.cli.verify:verify",
     "explain": "deploy.cli.explain:explain",
     "journal": "deploy.cli.journal:journal",
+    "documents": "deploy.cli.documents:documents",
     "contracts": "deploy.cli.contracts:contracts",
     "migrate": "deploy.cli.migrate:migrate",
     "gateway": "deploy.cli.services:gateway",

@@ -1,7 +1,6 @@
 """Documents (invoices, credits, debits) as they were issued, and as files."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -9,16 +8,12 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from aiohttp import web
-from msgspec import Struct
 
-from gateway.manage import values
 from gateway.manage.answers import json_answer, number, number_or_null, terms_answer
-from gateway.manage.body import Fields
 from gateway.manage.context import (
     not_ready,
     path_ref,
     queries,
-    read_query,
     routes_of,
     transaction,
 )
@@ -29,13 +24,11 @@ from gateway.manage.event_drafts import bills_events, find_event_draft
 from gateway.manage.line_items import cell_ref
 from gateway.manage.looking import look_soon
 from runtime.postgres import Connection
-from schemas.document import FEE_CELL, DocumentState
-from schemas.errors import InvalidInput, NotFound
-from schemas.event_ref import shard_key, shard_key_of
+from schemas.document import FEE_CELL
+from schemas.errors import NotFound
+from schemas.event_ref import shard_key_of
 from schemas.price import cell_values
 
-PAGE_MAX: Final = 500
-REFS_MAX: Final = 1_000
 _MONEY: Final = ("sub_total", "total_discount", "total_tax", "credits_amount", "total")
 _HTML_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -83,66 +76,6 @@ def draft_answer(found: Found, document_ref: UUID) -> dict[str, Any]:
 
 def _unknown(document_ref: UUID) -> NotFound:
     return NotFound("document_unknown", f"there is no document {document_ref}")
-
-
-class Wanted(Struct, frozen=True):
-    """Which documents a filter asks for; an empty list of refs and None mean any."""
-
-    customers: list[UUID]
-    contracts: list[UUID]
-    state: str | None
-    first: date | None
-    last: date | None
-    limit: int
-    page: int
-
-
-def read_wanted(fields: Fields) -> Wanted:
-    """Read the query of `GET /api/documents/filter`."""
-    return Wanted(
-        customers=fields.optional(_refs, "customer_refs") or [],
-        contracts=fields.optional(_refs, "contract_refs") or [],
-        state=fields.optional(values.choice(*map(str, DocumentState)), "state"),
-        first=fields.optional(values.plain_date, "from"),
-        last=fields.optional(values.plain_date, "to"),
-        limit=fields.required(values.whole(1, PAGE_MAX), "limit"),
-        page=fields.required(values.whole(0, values.PAGE_NUMBER_MAX), "page"),
-    )
-
-
-async def filter_documents(request: web.Request) -> web.Response:
-    """GET /api/documents/filter: a page of customers' or contracts' documents, newest first."""
-    query = read_query(request)
-    wanted = read_wanted(query.fields)
-    query.finish()
-    async with transaction(request) as (connection, tenant_id):
-        rows = await _find_documents(connection, tenant_id, wanted)
-        answers = await document_answers(request, connection, tenant_id, rows)
-    return json_answer(answers)
-
-
-async def _find_documents(
-    connection: Connection, tenant_id: int, wanted: Wanted
-) -> Sequence[asyncpg.Record]:
-    """Read a page; refs say in which shards to look."""
-    page = (wanted.limit, wanted.page * wanted.limit)
-    shared = (tenant_id, wanted.state, wanted.first, wanted.last, *page)
-    if not wanted.customers and not wanted.contracts:
-        return await connection.fetch(queries.list_documents, *shared)
-    places = {shard_key(str(ref)) for ref in wanted.customers} or {
-        shard_key_of(ref.int) for ref in wanted.contracts
-    }
-    return await connection.fetch(
-        queries.list_documents_of, *shared, list(places), wanted.customers, wanted.contracts
-    )
-
-
-def _refs(value: object) -> list[UUID]:
-    """Read refs, repeated or with commas between."""
-    parts = [part.strip() for part in str(value).split(",")]
-    if len(parts) > REFS_MAX:
-        raise InvalidInput("refs_too_many", f"must be at most {REFS_MAX} refs")
-    return [values.ref(part) for part in parts]
 
 
 async def document_answers(
@@ -333,5 +266,4 @@ ROUTES = [
     *routes_of(
         "GET", "/api/invoices/{invoice_ref}/html", get_html, "billing:read", media=("text/html",)
     ),
-    *routes_of("GET", "/api/documents/filter", filter_documents, "billing:read", asks=read_wanted),
 ]

@@ -561,29 +561,65 @@ SELECT f.toward_id, f.factor, EXISTS (
 FROM meter_feed f WHERE f.tenant_id = $1 AND f.meter_id = $2;
 
 -- name: list_documents
--- A page of all, newest first; a null means any.
-SELECT d.*, k.contract_number FROM document d
+-- A page of all between two issue dates, newest first, behind a date and a ref. Neither may be null:
+-- a condition that may be none finds no index.
+SELECT d.*, k.contract_number
+FROM (
+    SELECT d.* FROM document d
+    WHERE d.tenant_id = $1 AND d.issue_date BETWEEN $2 AND $3
+      AND (d.issue_date, d.document_ref) < ($4::date, $5::uuid)
+    ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $6 OFFSET $7
+) d
 JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
-WHERE d.tenant_id = $1
-    AND ($2::text IS NULL OR d.state = $2)
-    AND ($3::date IS NULL OR d.issue_date >= $3)
-    AND ($4::date IS NULL OR d.issue_date <= $4)
-ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $5 OFFSET $6;
+ORDER BY d.issue_date DESC, d.document_ref DESC;
+
+-- name: list_documents_in_state
+-- The same of one state.
+SELECT d.*, k.contract_number
+FROM (
+    SELECT d.* FROM document d
+    WHERE d.tenant_id = $1 AND d.issue_date BETWEEN $2 AND $3
+      AND (d.issue_date, d.document_ref) < ($4::date, $5::uuid) AND d.state = $8
+    ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $6 OFFSET $7
+) d
+JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
+ORDER BY d.issue_date DESC, d.document_ref DESC;
 
 -- name: list_documents_of
--- A page of some customers' or contracts' documents, newest first. The shard keys are those of
--- the customers or contracts; an empty list of refs and a null mean any.
-SELECT d.*, k.contract_number FROM document d
+-- The same of some customers' or contracts' documents; a null is any state. The shard keys, $9, are
+-- those of the customers or contracts, and an empty list of refs means any. Each customer's newest
+-- are read by themselves, in order.
+SELECT d.*, k.contract_number
+FROM (
+    SELECT DISTINCT c.shard_key, c.customer_id
+    FROM customer c LEFT JOIN contract k ON k.shard_key = c.shard_key
+        AND k.customer_id = c.customer_id AND k.contract_ref = ANY ($11::uuid[])
+    WHERE c.tenant_id = $1 AND c.shard_key = ANY ($9::integer[])
+      AND (cardinality($10::uuid[]) = 0 OR c.customer_ref = ANY ($10))
+      AND (cardinality($11) = 0 OR k.contract_ref IS NOT NULL)
+) w
+CROSS JOIN LATERAL (
+    SELECT o.* FROM document o
+    WHERE o.tenant_id = $1 AND o.shard_key = w.shard_key AND o.customer_id = w.customer_id
+      AND o.issue_date BETWEEN $2 AND $3
+      AND (o.issue_date, o.document_ref) < ($4::date, $5::uuid)
+      AND ($8::text IS NULL OR o.state = $8)
+      AND (cardinality($11) = 0 OR o.contract_ref = ANY ($11))
+    ORDER BY o.issue_date DESC, o.document_ref DESC LIMIT $6::bigint + $7::bigint
+) d
 JOIN contract k ON k.shard_key = d.shard_key AND k.contract_ref = d.contract_ref
-JOIN customer c ON c.shard_key = d.shard_key AND c.customer_id = d.customer_id
-WHERE d.tenant_id = $1
-    AND ($2::text IS NULL OR d.state = $2)
-    AND ($3::date IS NULL OR d.issue_date >= $3)
-    AND ($4::date IS NULL OR d.issue_date <= $4)
-    AND d.shard_key = ANY ($7::integer[])
-    AND (cardinality($8::uuid[]) = 0 OR c.customer_ref = ANY ($8))
-    AND (cardinality($9::uuid[]) = 0 OR d.contract_ref = ANY ($9))
-ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $5 OFFSET $6;
+ORDER BY d.issue_date DESC, d.document_ref DESC LIMIT $6 OFFSET $7;
+
+-- name: add_up_documents
+-- What documents come to; a null is any state, an empty list of refs any.
+SELECT d.currency, d.state, d.accounting_event_type, count(*) AS documents, sum(d.total) AS total
+FROM document d JOIN customer c ON c.shard_key = d.shard_key AND c.customer_id = d.customer_id
+WHERE d.tenant_id = $1 AND d.issue_date BETWEEN $2 AND $3 AND ($4::text IS NULL OR d.state = $4)
+    AND (cardinality($5::integer[]) = 0 OR d.shard_key = ANY ($5))
+    AND (cardinality($6::uuid[]) = 0 OR c.customer_ref = ANY ($6))
+    AND (cardinality($7::uuid[]) = 0 OR d.contract_ref = ANY ($7))
+GROUP BY d.currency, d.state, d.accounting_event_type
+ORDER BY d.currency, d.state, d.accounting_event_type;
 
 -- name: list_document_products
 -- With the days of their periods, and of differences the number of the document that they are to.

@@ -1499,8 +1499,9 @@ CREATE INDEX document_number ON document (tenant_id, entity_id, series, number);
 CREATE INDEX document_unpaid ON document (due_date)
 WHERE state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID', 'LATE');
 CREATE INDEX document_drafts ON document (issue_date) WHERE state = 'DRAFT';
-CREATE INDEX document_review_queue ON document (tenant_id, issue_date, document_ref)
-WHERE state = 'UNDER_REVIEW';
+CREATE INDEX document_listing_of_state ON document (tenant_id, state, issue_date, document_ref);
+CREATE INDEX document_listing_of_customer
+ON document (shard_key, customer_id, issue_date, document_ref);
 
 CREATE TABLE document_review (
     shard_key integer NOT NULL,

@@ -110,6 +110,8 @@ PAYMENTS = {
 }
 #: Tested in test_journal.py.
 JOURNAL = {("GET", "/api/reports/trial-balance")}
+#: Tested in test_document_filter.py.
+TOTALS = {("GET", "/api/documents/totals")}
 #: Tested in test_webhooks.py.
 WEBHOOKS = {("POST", "/api/webhooks"), ("GET", "/api/webhooks")} | {
     (verb, f"/api/webhooks/{{webhook_ref}}{rest}")
@@ -166,7 +168,7 @@ def test_the_matrix_below_names_every_route() -> None:
     creates = {("POST", path) for path in CREATES}
     lists = {("GET", path) for path in LISTS}
     elsewhere = COMPUTED | REPORTS | ALERTS | UPLOADS | FORMATS | LINES | SETTINGS | LATER | DEEDS
-    elsewhere |= WEBHOOKS | PAYMENTS | PRICINGS | JOURNAL
+    elsewhere |= WEBHOOKS | PAYMENTS | PRICINGS | JOURNAL | TOTALS
     assert set(routes()) == set(NAMED) | lists | creates | elsewhere
 
 
