@@ -3,49 +3,62 @@
 -- name: act_for_clock
 SELECT set_config('meterline.cause', 'CLOCK', true);
 
--- name: mark_late
--- Documents that are past their due date by the entity's clock while something is due. Those that
--- are still to be drawn are due from the day on which they leave.
-UPDATE document SET state = 'LATE'
-WHERE (shard_key, document_ref) IN (
-    SELECT d.shard_key, d.document_ref FROM document d
+-- name: load_overdue
+-- A page of what is past its due date by the entity's clock and not late yet, behind a place; and
+-- whether it becomes late: something is due, and it has left. Those that are still to be drawn are
+-- due from the day on which they leave. What is due takes a while to add up, so it is of a page.
+WITH candidate AS MATERIALIZED (
+    SELECT d.shard_key, d.document_ref, d.due_date, d.total FROM document d
     JOIN entity e ON e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id
     WHERE d.state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID') AND d.total > 0
       AND d.due_date <= ($1::timestamptz AT TIME ZONE 'UTC')::date + 1
       AND d.due_date < ($1::timestamptz AT TIME ZONE e.timezone)::date
-      -- In this order: what is due takes a while to add up.
-      AND CASE WHEN EXISTS (
-              SELECT FROM invoicer_outbox o
-              WHERE o.shard_key = d.shard_key AND o.document_ref = d.document_ref
-                AND o.kind = 'RENDER')
-          THEN false ELSE document_due(d.shard_key, d.document_ref, d.total) > 0 END
-    ORDER BY d.due_date LIMIT $2
-    FOR NO KEY UPDATE OF d SKIP LOCKED);
+      AND (d.due_date, d.shard_key, d.document_ref) > ($3::date, $4::integer, $5::uuid)
+    ORDER BY d.due_date, d.shard_key, d.document_ref LIMIT $2
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+SELECT c.due_date, c.shard_key, c.document_ref, CASE WHEN o.is_drawn
+    THEN document_due(c.shard_key, c.document_ref, c.total) > 0 ELSE false END AS is_late
+FROM candidate c
+CROSS JOIN LATERAL (
+    SELECT count(*) = 0 AS is_drawn FROM invoicer_outbox own
+    WHERE own.shard_key = c.shard_key AND own.document_ref = c.document_ref
+      AND own.kind = 'RENDER'
+) o
+ORDER BY c.due_date, c.shard_key, c.document_ref;
+
+-- name: mark_late
+UPDATE document d SET state = 'LATE'
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+WHERE d.shard_key = k.shard_key AND d.document_ref = k.document_ref;
 
 -- name: load_unreminded
--- Documents of which something is due, with a step of their tenant's schedule behind the last one
--- made that lies less than $3 days back.
-SELECT d.shard_key, d.document_ref, d.tenant_id, d.due_date, s.reminder_days AS steps,
-    ($1::timestamptz AT TIME ZONE e.timezone)::date AS today,
-    coalesce(r.made, '{}') AS made
-FROM document d
-JOIN tenant_setting s ON s.tenant_id = d.tenant_id AND s.reminder_days <> '{}'
-JOIN entity e ON e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id
-CROSS JOIN LATERAL (
-    SELECT array_agg(days) AS made FROM document_reminder r
-    WHERE r.shard_key = d.shard_key AND r.document_ref = d.document_ref
-) r
-WHERE d.state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID', 'LATE') AND d.total > 0
-  AND d.due_date BETWEEN ($1::timestamptz AT TIME ZONE 'UTC')::date - 380
-                     AND ($1::timestamptz AT TIME ZONE 'UTC')::date + 70
-  AND EXISTS (
-      SELECT FROM unnest(s.reminder_days) AS step
-      WHERE d.due_date + step <= ($1::timestamptz AT TIME ZONE e.timezone)::date
-        AND d.due_date + step > ($1::timestamptz AT TIME ZONE e.timezone)::date - $3::integer
-        AND step > ALL (coalesce(r.made, '{}')))
-  AND document_due(d.shard_key, d.document_ref, d.total) > 0
-ORDER BY d.due_date LIMIT $2
-FOR NO KEY UPDATE OF d SKIP LOCKED;
+-- A page of unpaid documents behind a place with a step of their tenant's schedule behind the last
+-- one made that lies less than $6 days back; and whether something is due of them.
+WITH candidate AS MATERIALIZED (
+    SELECT d.shard_key, d.document_ref, d.tenant_id, d.due_date, d.total, s.reminder_days AS steps,
+        ($1::timestamptz AT TIME ZONE e.timezone)::date AS today, r.made
+    FROM document d
+    JOIN tenant_setting s ON s.tenant_id = d.tenant_id AND s.reminder_days <> '{}'
+    JOIN entity e ON e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(days), '{}') AS made FROM document_reminder r
+        WHERE r.shard_key = d.shard_key AND r.document_ref = d.document_ref
+    ) r
+    WHERE d.state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID', 'LATE') AND d.total > 0
+      AND d.due_date BETWEEN ($1::timestamptz AT TIME ZONE 'UTC')::date - 380
+                         AND ($1::timestamptz AT TIME ZONE 'UTC')::date + 70
+      AND EXISTS (
+          SELECT FROM unnest(s.reminder_days) AS step
+          WHERE d.due_date + step <= ($1::timestamptz AT TIME ZONE e.timezone)::date
+            AND d.due_date + step > ($1::timestamptz AT TIME ZONE e.timezone)::date - $6::integer
+            AND step > ALL (r.made))
+      AND (d.due_date, d.shard_key, d.document_ref) > ($3::date, $4::integer, $5::uuid)
+    ORDER BY d.due_date, d.shard_key, d.document_ref LIMIT $2
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+SELECT c.*, document_due(c.shard_key, c.document_ref, c.total) > 0 AS is_due
+FROM candidate c ORDER BY c.due_date, c.shard_key, c.document_ref;
 
 -- name: add_reminders
 WITH made AS (

@@ -1496,7 +1496,7 @@ CREATE INDEX document_parent ON document (shard_key, parent_document_ref)
 WHERE parent_document_ref IS NOT NULL;
 CREATE INDEX document_listing ON document (tenant_id, issue_date, document_ref);
 CREATE INDEX document_number ON document (tenant_id, entity_id, series, number);
-CREATE INDEX document_unpaid ON document (due_date)
+CREATE INDEX document_unpaid ON document (due_date, shard_key, document_ref)
 WHERE state IN ('ISSUED', 'SENT', 'PARTIALLY_PAID', 'LATE');
 CREATE INDEX document_drafts ON document (issue_date) WHERE state = 'DRAFT';
 CREATE INDEX document_listing_of_state ON document (tenant_id, state, issue_date, document_ref);

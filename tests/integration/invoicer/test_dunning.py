@@ -165,3 +165,39 @@ async def test_what_is_paid_or_late_while_it_is_drawn_is_mailed_all_the_same(
     await pay(connection, row["total"], "PAID")
     await office.delivery.work()
     assert ((await document(connection))["state"], len(mail_server.mails)) == ("PAID", 1)
+
+
+async def test_what_can_not_be_late_yet_holds_nobody_up_however_much_of_it_there_is(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("invoicer.dunning.BATCH_MAX", 2)
+    issuer = books.issuer()
+    contracts = [books.contract(issuer) for _ in range(9)]
+    keys = [key for contract in contracts for key in books.close(*contract.products)]
+    await books.write(connection)
+    await intake.take(keys)
+    await connection.execute(
+        "INSERT INTO tenant_setting (tenant_id, reminder_days, reference_version) "
+        "VALUES ($1, '{1}', 0)",
+        issuer.tenant_id,
+    )
+    # The first five by their place are still to be drawn.
+    drawn = [
+        row["document_ref"]
+        for row in await connection.fetch(
+            "SELECT document_ref FROM document ORDER BY due_date, shard_key, document_ref OFFSET 5"
+        )
+    ]
+    gone = "DELETE FROM invoicer_outbox WHERE document_ref = ANY ($1::uuid[])"
+    await connection.execute(gone, drawn)
+    office = Office(pool, "smtp://127.0.0.1:9")
+    office.now = noon((await connection.fetch("SELECT * FROM document"))[0], 2)
+    assert await office.look() == 4 + 9, "those that are late, and all are reminded of"
+    assert await office.look() == 0
+    late = await connection.fetch("SELECT document_ref FROM document WHERE state = 'LATE'")
+    assert {row["document_ref"] for row in late} == set(drawn)
+    assert await connection.fetchval("SELECT count(*) FROM document_reminder") == 9
