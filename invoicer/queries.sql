@@ -841,8 +841,18 @@ WHERE d.shard_key = $1 AND d.document_ref = ANY ($2::uuid[]) AND d.number IS NOT
     WHERE i.shard_key = d.shard_key AND i.document_ref = d.document_ref
       AND i.trigger = 'PERIOD_CUT');
 
--- name: find_review
-SELECT review_documents FROM tenant_setting WHERE tenant_id = $1;
+-- name: find_reviewed
+-- Those of some documents that wait for a person: the contract says so, or its entity where the
+-- contract says nothing, or the tenant where neither does.
+SELECT d.document_ref
+FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, document_ref)
+JOIN document d ON d.shard_key = k.shard_key AND d.document_ref = k.document_ref
+JOIN contract c ON c.shard_key = d.shard_key AND c.contract_ref = d.contract_ref
+JOIN entity e ON e.tenant_id = d.tenant_id AND e.entity_id = d.entity_id
+LEFT JOIN tenant_setting s ON s.tenant_id = d.tenant_id
+WHERE coalesce(
+    nullif(c.review, 'INHERITED'), nullif(e.review, 'INHERITED'),
+    CASE WHEN s.review_documents THEN 'REQUIRED' END) = 'REQUIRED';
 
 -- name: hold_documents
 UPDATE document d SET state = 'UNDER_REVIEW'

@@ -1,9 +1,9 @@
 """Documents that are held until a person approves them.
 
-A tenant chooses whether those of its periods are (`review_documents`). One that is held has no
-number, and goes on following its inputs: usage that comes late draws it anew, which is counted.
-What corrects an issued document, and documents of single events, are never held: what is drawn up
-behind them takes them for billed.
+Whether those of periods are is chosen by their contract, else their entity (`review`), else their
+tenant (`review_documents`). One that is held has no number, and goes on following its inputs: usage
+that comes late draws it anew, which is counted. What corrects an issued document, and documents of
+single events, are never held: what is drawn up behind them takes them for billed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,17 @@ async def hold(
         keys = document_columns([one.key for one in held])
         await connection.execute(queries.note_redrawn, *keys, clock())
     periods = [one for one in complete if one.kind is DocumentKind.PERIOD]
-    if periods and await connection.fetchval(queries.find_review, tenant_id):
-        for one in periods:
+    keys = document_columns([one.key for one in periods])
+    rows = await connection.fetch(queries.find_reviewed, *keys) if periods else []
+    reviewed = {row["document_ref"] for row in rows}
+    if reviewed:
+        waiting = [one for one in periods if one.key.document_ref in reviewed]
+        for one in waiting:
             check_transition(_state(one, standing), DocumentState.UNDER_REVIEW, Cause.INVOICER)
-        keys = document_columns([one.key for one in periods])
+        keys = document_columns([one.key for one in waiting])
         await connection.execute(queries.hold_documents, *keys)
         await connection.execute(queries.note_held, tenant_id, *keys, clock())
-        complete = [one for one in complete if one.kind is not DocumentKind.PERIOD]
+        complete = [one for one in complete if one.key.document_ref not in reviewed]
     for one in complete:
         check_transition(_state(one, standing), DocumentState.ISSUED, Cause.INVOICER)
     return complete

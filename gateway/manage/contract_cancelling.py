@@ -22,6 +22,7 @@ from gateway.manage.contract_editing import (
     Version,
     begin,
     end,
+    header_of,
     hold_contract,
     refuse_closed,
     refuse_single_events,
@@ -55,7 +56,7 @@ async def cancel_contract(request: web.Request) -> web.Response:
         contract = await hold_contract(connection, tenant_id, contract_ref)
         if includes_current:
             refuse_single_events(contract)
-        header = (contract.row["po_number"], contract.row["closing"])
+        header = header_of(contract.row)
         version = Version("CANCELLED", includes_current, header, "CANCELLED")
         await begin(request, connection, contract, version)
         for one in contract.standing:

@@ -163,8 +163,8 @@ async def edit_contract(request: web.Request) -> web.Response:
             *(asked, contract.products, rows, now), includes_current=edit.includes_current
         )
         body.refuse()
-        header = (edit.contract.po_number, edit.contract.closing)
-        if changes or header != (contract.row["po_number"], contract.row["closing"]):
+        header = (edit.contract.po_number, edit.contract.closing, edit.contract.review)
+        if changes or header != header_of(contract.row):
             version = Version("EDITED", edit.includes_current, header, "ACTIVE")
             await begin(request, connection, contract, version)
             place, products = contract.row["shard_key"], list(rated_anew(changes))
@@ -227,12 +227,20 @@ def _terms(asked: Asked, customer: asyncpg.Record) -> tuple[Any, ...]:
     return (*row[:3], former.row["timezone"], *row[4:])
 
 
+Header = tuple[str | None, str, str]
+
+
+def header_of(row: asyncpg.Record) -> Header:
+    """Return what a contract has besides its products: order number, who closes, and reviews."""
+    return row["po_number"], row["closing"], row["review"]
+
+
 class Version(Struct, frozen=True):
-    """What a new version is besides its products. header: the order number and who closes."""
+    """What a new version is besides its products. header: as `header_of`."""
 
     kind: Kind
     includes_current: bool
-    header: tuple[str | None, str]
+    header: Header
     state: str
 
 

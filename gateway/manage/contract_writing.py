@@ -231,6 +231,7 @@ async def write_contract(
         contract.invoice_mode,
         contract.closing,
         contract.closes_ended,
+        contract.review,
     )
     version = (maker.shard_key, contract_ref, 1, tenant_id)
     await connection.execute(queries.add_contract_version, *version, "MADE", False, made_by)

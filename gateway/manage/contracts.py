@@ -117,6 +117,7 @@ def draft_answer(
         "state": "DRAFT",
         "invoice_mode": contract.invoice_mode,
         "closing": contract.closing,
+        "review": contract.review,
         "created_at": made_at,
         "version": None,
     }
@@ -232,6 +233,7 @@ def _contract_answer(
         "state": row["state"],
         "invoice_mode": row["invoice_mode"],
         "closing": row["closing"],
+        "review": row["review"],
         "created_at": row["created_at"],
         "version": row["version"],
         "products": products,

@@ -54,6 +54,7 @@ class NewEntity(Struct, frozen=True):
     currency: str | None
     net_terms: str | None
     number_format: str | None
+    review: str
     details: EntityDetails
 
 
@@ -68,6 +69,7 @@ def read_entity(fields: Fields) -> NewEntity:
         currency=fields.optional(values.currency, "currency"),
         net_terms=fields.optional(values.net_terms(upon_usage=False), "net_terms"),
         number_format=fields.optional(values.number_format, "document_number_format"),
+        review=fields.optional(values.choice(*values.REVIEWS), "review") or "INHERITED",
         details=_read_details(fields),
     )
 
@@ -114,6 +116,7 @@ async def create_entity(request: web.Request) -> web.Response:
                 entity.currency or (default["currency"] if default else DEFAULT_CURRENCY),
                 entity.net_terms or DEFAULT_NET_TERMS,
                 entity.number_format or DEFAULT_NUMBER_FORMAT,
+                entity.review,
                 encode_details(entity.details),
             )
         except asyncpg.UniqueViolationError:
@@ -170,6 +173,7 @@ async def replace_entity(request: web.Request) -> web.Response:
                 entity.currency or before["currency"],
                 entity.net_terms or before["net_terms"],
                 entity.number_format or before["document_number_format"],
+                entity.review,
                 encode_details(entity.details),
             )
         except asyncpg.UniqueViolationError:
@@ -194,6 +198,7 @@ def _entity_answer(row: asyncpg.Record) -> dict[str, Any]:
         "currency": row["currency"],
         "net_terms": terms_answer(row["net_terms"]),
         "document_number_format": row["document_number_format"],
+        "review": row["review"],
         "created_at": row["created_at"],
     }
 

@@ -2,8 +2,8 @@
 
 -- name: add_entity
 INSERT INTO entity (tenant_id, entity_ref, name, legal_name, email, registration_number, timezone,
-    currency, net_terms, document_number_format, details)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    currency, net_terms, document_number_format, review, details)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 RETURNING entity_id;
 
 -- name: find_settings
@@ -53,7 +53,7 @@ SELECT FROM entity WHERE tenant_id = $1 AND entity_ref = $2 FOR NO KEY UPDATE;
 
 -- name: change_entity
 UPDATE entity SET name = $3, legal_name = $4, email = $5, registration_number = $6, timezone = $7,
-    currency = $8, net_terms = $9, document_number_format = $10, details = $11
+    currency = $8, net_terms = $9, document_number_format = $10, review = $11, details = $12
 WHERE tenant_id = $1 AND entity_ref = $2
 RETURNING *;
 
@@ -258,8 +258,8 @@ RETURNING next_contract_number - 1;
 
 -- name: add_contract
 INSERT INTO contract (shard_key, contract_ref, tenant_id, customer_id, contract_number, po_number,
-    invoice_mode, closing, state, closes_after)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ACTIVE', CASE WHEN NOT $9::boolean THEN now() END);
+    invoice_mode, closing, state, closes_after, review)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ACTIVE', CASE WHEN NOT $9::boolean THEN now() END, $10);
 
 -- name: transaction_time
 SELECT now();
@@ -307,7 +307,7 @@ FOR NO KEY UPDATE OF k;
 
 -- name: change_contract
 -- An AUTOMATIC one that was MANUAL closes also what has ended by now.
-UPDATE contract SET version = $4, po_number = $5, closing = $6, state = $7,
+UPDATE contract SET version = $4, po_number = $5, closing = $6, review = $7, state = $8,
     closes_after = CASE WHEN closing = $6 THEN closes_after END
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
 

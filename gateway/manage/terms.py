@@ -78,7 +78,8 @@ class NewContract(Struct, frozen=True):
 
     closes_ended: the clock also closes the periods that have ended by now. It does when AUTOMATIC
     is said, and not where `closing` is left out: nobody is billed for the past by leaving out a
-    word. is_draft: it counts for nothing until it is published.
+    word. is_draft: it counts for nothing until it is published. review: whether its documents wait
+    for a person; INHERITED: as those of their entity do.
     """
 
     customer_ref: UUID
@@ -88,6 +89,7 @@ class NewContract(Struct, frozen=True):
     closes_ended: bool
     products: tuple[NewProduct, ...]
     is_draft: bool = False
+    review: str = "INHERITED"
 
 
 class Edit(Struct, frozen=True):
@@ -156,6 +158,7 @@ def _read_contract(
         closes_ended=said is not None,
         products=tuple(products),
         is_draft=fields.optional(values.flag, "draft") or False,
+        review=fields.optional(values.choice(*values.REVIEWS), "review") or "INHERITED",
     )
 
 

@@ -42,6 +42,9 @@ DATE_MIN: Final = date(2000, 1, 2)
 DATE_MAX: Final = date(2299, 12, 31)
 DUE_UPON_RECEIPT: Final = "DUE_UPON_RECEIPT"
 DUE_UPON_USAGE: Final = "DUE_UPON_USAGE"
+REVIEWS: Final = ("INHERITED", "REQUIRED", "NONE")
+"""Whether documents wait for a person: as the next wider scope says, or so or so."""
+
 
 #: A name of another field's value: a day, or an instant whose day a time zone picks.
 DayOrInstant = date | datetime

@@ -180,6 +180,8 @@ WORDS: Final[Mapping[str, str]] = {
     "billing_cycle": "How long a period lasts; a month unless given.",
     "billing_end_date": "The last day in force.",
     "billing_start_date": "The first day in force.",
+    "review": "Whether documents of periods wait for a person's approval. INHERITED: a contract's "
+    "as its entity has it, an entity's as the tenant has it.",
     "closing": "Who closes its periods: the clock, or a call. Left out: the clock, but for periods "
     "that have ended already.",
     "contract_ref": "A contract.",

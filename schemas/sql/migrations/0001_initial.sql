@@ -70,6 +70,7 @@ CREATE TABLE entity (
     currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
     net_terms text NOT NULL DEFAULT '30',
     document_number_format text NOT NULL DEFAULT 'INV-{year}-{number:03}',
+    review text NOT NULL DEFAULT 'INHERITED' CHECK (review IN ('REQUIRED', 'NONE', 'INHERITED')),
     details jsonb NOT NULL DEFAULT '{}',
     reference_version bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -77,7 +78,8 @@ CREATE TABLE entity (
 );
 COMMENT ON TABLE entity IS
 'Writer: gateway. A legal entity that issues documents. details holds address, phone and billing
-details as the API shows them; net_terms is days or DUE_UPON_RECEIPT.';
+details as the API shows them; net_terms is days or DUE_UPON_RECEIPT. review: whether documents of
+periods wait for a person; INHERITED: as the tenant has it.';
 CREATE UNIQUE INDEX entity_name ON entity (tenant_id, lower(name));
 CREATE INDEX entity_reference_version ON entity (tenant_id, reference_version);
 CREATE TRIGGER entity_version BEFORE INSERT OR UPDATE ON entity
@@ -503,6 +505,7 @@ CREATE TABLE contract (
     closing text NOT NULL CHECK (closing IN ('AUTOMATIC', 'MANUAL')),
     closes_after timestamptz,
     state text NOT NULL CHECK (state IN ('ACTIVE', 'CANCELLED')),
+    review text NOT NULL DEFAULT 'INHERITED' CHECK (review IN ('REQUIRED', 'NONE', 'INHERITED')),
     version integer NOT NULL DEFAULT 1 CHECK (version > 0),
     reference_version bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -511,7 +514,8 @@ CREATE TABLE contract (
 );
 COMMENT ON TABLE contract IS
 'Writer: gateway. closes_after: of an AUTOMATIC contract, the periods that had ended by then wait
-for a call as those of a MANUAL one do; null: none does. version: the last that was made.';
+for a call as those of a MANUAL one do; null: none does. version: the last that was made. review: whether
+documents of periods wait for a person; INHERITED: as the entity has it.';
 CREATE UNIQUE INDEX contract_number ON contract (tenant_id, contract_number, shard_key);
 CREATE INDEX contract_customer ON contract (shard_key, customer_id);
 CREATE INDEX contract_news ON contract (tenant_id, reference_version);

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import asyncpg
 import msgspec
+import pytest
 import pytest_asyncio
 
 from deploy.verify.check import Finding, Scope
@@ -201,3 +202,28 @@ async def test_credits_have_files_and_are_proved(desk: Desk) -> None:
         assert await desk.broken(spoil), spoil
     await desk.cut(2, "2500")
     assert await desk.broken() == [], "usage that comes late is billed beside what was taken off"
+
+
+@pytest.mark.parametrize(
+    ("tenant", "entity", "contract", "state"),
+    [
+        (False, "INHERITED", "INHERITED", "ISSUED"),
+        (False, "REQUIRED", "INHERITED", "UNDER_REVIEW"),
+        (False, "REQUIRED", "NONE", "ISSUED"),
+        (False, "NONE", "REQUIRED", "UNDER_REVIEW"),
+        (True, "INHERITED", "INHERITED", "UNDER_REVIEW"),
+        (True, "NONE", "INHERITED", "ISSUED"),
+        (True, "NONE", "REQUIRED", "UNDER_REVIEW"),
+        (True, "REQUIRED", "NONE", "ISSUED"),
+    ],
+)
+async def test_the_narrowest_word_decides_whether_a_document_is_held(
+    desk: Desk, tenant: bool, entity: str, contract: str, state: str
+) -> None:
+    await desk.hold(is_held=tenant)
+    await desk.connection.execute("UPDATE entity SET review = $1", entity)
+    await desk.connection.execute("UPDATE contract SET review = $1", contract)
+    await desk.close()
+    states = {found for found, _, _ in await desk.documents()}
+    assert state in states
+    assert states <= {state, "LATE"}
