@@ -119,12 +119,16 @@ class World:
         self.story += [Change(use, quantity="1") for use in never]
 
     async def sign(
-        self, customer: MadeCustomer, *, closing: str = "MANUAL", end: date | None = None
+        self,
+        customer: MadeCustomer,
+        *,
+        closing: str = "MANUAL",
+        end: date | None = None,
+        payment_time: str = "AFTER_USE",
     ) -> MadeContract:
         assert self._pricing is not None
-        contract = await make_contract(
-            self.connection, customer, [self._pricing], end=end, closing=closing
-        )
+        terms: dict[str, Any] = {"closing": closing, "payment_time": payment_time}
+        contract = await make_contract(self.connection, customer, [self._pricing], end=end, **terms)
         self.contracts.append(contract)
         self.lines |= dict(zip(contract.line_refs[0], self._priced, strict=False))
         return contract
@@ -277,6 +281,40 @@ async def test_killed_while_it_closes_by_the_clock_it_cuts_every_period_once(
         "SELECT sum(c.event_count)::int FROM charge c JOIN charge_cut USING (charge_ref)"
     )
     assert closed == sum(row["events"] for row in rows) <= events
+
+
+@pytest.mark.parametrize("crash_point", ["rater.before_opening:1", "rater.after_opening:2"])
+async def test_killed_while_it_bills_ahead_it_opens_every_period_once(
+    world: World, env: dict[str, str], tmp_path: Path, crash_point: str
+) -> None:
+    closes = {
+        "METERLINE_RATER_CLOSING_GRACE_SECONDS": "0",
+        "METERLINE_RATER_CLOSING_LOOK_SECONDS": "0.1",
+        "METERLINE_RATER_CLOSING_LINES_MAX": "1",
+    }
+    rater = Service("rater", env | closes, tmp_path)
+    await world.produce(slice(0, 200))
+    end = date(2024, 2, 29)
+    for when in ("BEFORE_USE", "DURING_USE"):
+        await world.sign(world.customers[4], closing="AUTOMATIC", end=end, payment_time=when)
+
+    async def all_are_closed() -> bool:
+        due = "SELECT (SELECT count(*) FROM undigested_cut) + (SELECT count(*) FROM "
+        left = await world.connection.fetchval(due + "closing_schedule)")
+        cuts = await world.connection.fetchval("SELECT count(*) FROM period_cut")
+        return bool(left == 0 and cuts == 2 * 2 * 2)
+
+    with running(rater):
+        rater.start(is_awaited=False, METERLINE_CRASHPOINT=crash_point)
+        await asyncio.to_thread(rater.wait_killed)
+        rater.start(METERLINE_CRASHPOINT="")
+        await world.done()
+        await eventually(all_are_closed, "every period is opened and closed")
+    rows = await world.connection.fetch(
+        "SELECT array_agg(cut_number ORDER BY cut_at) AS numbers FROM period_cut "
+        "GROUP BY period_ref"
+    )
+    assert [row["numbers"] for row in rows] == [[0, 1]] * 4
 
 
 async def test_raters_killed_stopped_and_started_at_random_come_to_the_same(
