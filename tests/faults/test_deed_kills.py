@@ -17,6 +17,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from deploy.verify import journal, payments
+from deploy.verify.check import Finding, Scope
 from runtime.clock import system_clock
 from runtime.postgres import open_pool
 from tests.closed_periods import TIERED, Books, Line, Product
@@ -122,6 +124,13 @@ async def write_payment(connection: asyncpg.Connection, place: asyncpg.Record) -
             "UPDATE document SET state = 'PARTIALLY_PAID' WHERE document_ref = $1",
             place["document_ref"],
         )
+        await connection.execute(
+            "INSERT INTO journal_entry (shard_key, document_ref, entry_number, tenant_id, "
+            "entity_id, kind, payment_ref, currency, entry_date, booked_at, receivable, cash) "
+            "SELECT shard_key, document_ref, 2, tenant_id, entity_id, 'PAYMENT', $1, currency, "
+            "'2026-09-03', now(), -7, 7 FROM journal_entry WHERE document_ref = $2",
+            *(ref, place["document_ref"]),
+        )
     return ref
 
 
@@ -169,6 +178,12 @@ async def test_what_people_ask_for_is_done_once_wherever_the_invoicer_dies(
         "WHERE number IS NOT NULL GROUP BY tenant_id, series"
     )
     assert sorted(row["numbers"] for row in series) == [[1], [1], [1, 2, 3, 4, 5]]
+    async with connection.transaction():
+        scope = Scope(connection=connection, tenant_id=None, kafka="")
+        for check in (*journal.CHECKS, *payments.CHECKS):
+            finding = Finding(check.unit)
+            await check.run(scope, finding)
+            assert not finding.witnesses, "each deed is booked once"
 
 
 async def test_a_commit_whose_answer_is_lost_issues_once(

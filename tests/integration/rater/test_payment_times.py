@@ -55,6 +55,11 @@ async def test_fees_are_billed_before_use_and_usage_on_the_next_document(bench: 
         (date(2024, 3, 1), 7, 0.07),
         (date(2024, 3, 1), 1, 31),
     ]
+    booked = await bench.connection.fetch(
+        "SELECT deferred_revenue::float, revenue::float FROM journal_entry ORDER BY entry_date"
+    )
+    # Fees are for time to come; usage is of the period that is over.
+    assert [tuple(row) for row in booked] == [(-117, 0), (-31, -3.5), (-31, -0.07)]
     assert await broken(bench) == {}
     assert await unproved(bench) == []
 
