@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "mails": "deploy.cli.admin_mail:list_mails",
     "mail-again": "deploy.cli.admin_mail:mail_again",
     "audit": "deploy.cli.admin_audit:audit",
+    "webhooks": "deploy.cli.admin_webhooks:webhooks",
 }
 """Where each command is. One that is named is imported alone; for the list of them, all are."""
 

@@ -192,15 +192,22 @@ async def rotate_secret(request: web.Request) -> web.Response:
 
 async def send_test(request: web.Request) -> web.Response:
     """POST /api/webhooks/<webhook_ref>/test: send something that means nothing."""
-    ref, event_ref = path_ref(request, "webhook_ref"), uuid4()
-    said = {"type": TEST_EVENT, "timestamp": datetime.now(UTC), "data": {"webhook_ref": ref}}
+    ref = path_ref(request, "webhook_ref")
     async with transaction(request) as (connection, tenant_id):
         await _find(connection, tenant_id, ref)
-        event = (event_ref, TEST_EVENT, ref, msgspec.json.encode(said).decode())
-        await connection.execute(queries.add_test, tenant_id, *event)
-        number = await connection.fetchval(queries.add_delivery, tenant_id, ref, event_ref)
+        number = await add_test_event(connection, tenant_id, ref)
         await note(request, connection, "webhook.tested", ref)
     return json_answer({"delivery_ids": [number]}, status=202)
+
+
+async def add_test_event(connection: Connection, tenant_id: int, ref: UUID) -> int:
+    """Write an event that means nothing for an endpoint; returns the id of its delivery."""
+    event_ref = uuid4()
+    said = {"type": TEST_EVENT, "timestamp": datetime.now(UTC), "data": {"webhook_ref": ref}}
+    event = (event_ref, TEST_EVENT, ref, msgspec.json.encode(said).decode())
+    await connection.execute(queries.add_test, tenant_id, *event)
+    number: int = await connection.fetchval(queries.add_delivery, tenant_id, ref, event_ref)
+    return number
 
 
 async def replay(request: web.Request) -> web.Response:
