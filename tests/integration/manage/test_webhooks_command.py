@@ -73,7 +73,7 @@ async def test_what_was_given_up_is_sent_once_more_and_its_endpoint_turned_on(
     assert [one["state"] for one in failed] == ["DEAD", "DEAD"]
     one = str(failed[0]["delivery_id"])
     assert said(client, "retry", ref, one) == "1 to be sent now.\n"
-    assert client.ok("GET", f"/api/webhooks/{ref}")["is_enabled"] is True
+    assert client.ok("GET", f"/api/webhooks/{ref}")["enabled"] is True
     assert said(client, "retry", ref) == "1 to be sent now.\n"
     again = run(client, "admin", "webhooks", "retry", ref)
     assert (again.returncode, again.stdout) == (1, "")
