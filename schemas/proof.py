@@ -45,6 +45,8 @@ from schemas.proration import prorate
 _HUNDRED: Final = 100
 _SUMS: Final = ("minimum_fee", "sub_total", "total", "discount")
 
+AHEAD: Final = UUID(int=0)
+"""Stands for the ref of all documents of events together that have billed ahead of another."""
 
 Cuts = Mapping[tuple[UUID, UUID], Sequence[Row]]
 """Cut lines by period and contract line: one, or one a cell."""
@@ -55,8 +57,8 @@ class DocumentRows:
     """All that a proof is made of.
 
     family: the document last, behind what it corrects, or what has billed a part of its periods
-    ahead. The products and lines are of them all, the
-    cut lines of the document's own periods and cuts, the draws its own.
+    ahead. The products and lines are of them all, the cut lines of the document's own periods and
+    cuts, the draws its own.
     """
 
     family: Sequence[Row]
@@ -68,46 +70,10 @@ class DocumentRows:
 
 def prove(rows: DocumentRows) -> Answer:
     """Return a document's proof as the API answers it."""
-    proof = _Proof(rows)
-    own = rows.family[-1]
-    products = [proof.product(row) for row in rows.products if proof.is_own(row)]
-    steps, agrees = proof.totals()
-    said = [line["agrees"] for product in products for line in product["lines"]]
-    said += [product["agrees"] for product in products]
-    return {
-        "invoice_ref": own["document_ref"],
-        "document_number": own["document_number"],
-        "state": own["state"],
-        "kind": own["kind"],
-        "accounting_event_type": own["accounting_event_type"],
-        "currency": own["currency"],
-        "issue_date": own["issue_date"],
-        "corrects": [
-            {
-                "invoice_ref": row["document_ref"],
-                "document_number": row["document_number"],
-                "total": json_number(Fraction(row["total"])),
-            }
-            for row in rows.family[:-1]
-            if not row["is_ahead"]
-        ],
-        "billed_ahead": [
-            {
-                "invoice_ref": row["document_ref"],
-                "document_number": row["document_number"],
-                "total": json_number(Fraction(row["part_total"])),
-            }
-            for row in rows.family[:-1]
-            if row["is_ahead"]
-        ],
-        "products": products,
-        "steps": steps,
-        "total": json_number(Fraction(own["total"])),
-        "agrees": agrees and all(said),
-    }
+    return DocumentProof(rows).answer()
 
 
-class _Proof:
+class DocumentProof:
     """The proof of one document in the making."""
 
     def __init__(self, rows: DocumentRows) -> None:
@@ -123,6 +89,50 @@ class _Proof:
             (row["document_ref"], row["position"]): row["period_ref"] for row in rows.products
         }
         self._position = 0
+
+    def answer(self) -> Answer:
+        """Return the whole proof."""
+        own = self._own
+        products = [self.product(row) for row in self._rows.products if self.is_own(row)]
+        steps, agrees = self.totals()
+        said = [line["agrees"] for product in products for line in product["lines"]]
+        said += [product["agrees"] for product in products]
+        return {
+            "invoice_ref": own["document_ref"],
+            "document_number": own["document_number"],
+            "state": own["state"],
+            "kind": own["kind"],
+            "accounting_event_type": own["accounting_event_type"],
+            "currency": own["currency"],
+            "issue_date": own["issue_date"],
+            "corrects": [
+                {
+                    "invoice_ref": row["document_ref"],
+                    "document_number": row["document_number"],
+                    "total": json_number(Fraction(row["total"])),
+                }
+                for row in self._rows.family[:-1]
+                if not row["is_ahead"] and row["document_ref"] != AHEAD
+            ],
+            "billed_ahead": [
+                {
+                    "invoice_ref": row["document_ref"],
+                    "document_number": row["document_number"],
+                    "total": json_number(Fraction(row["part_total"])),
+                }
+                for row in self._rows.family[:-1]
+                if row["is_ahead"] and row["document_ref"] != AHEAD
+            ],
+            "products": products,
+            "steps": steps,
+            "total": json_number(Fraction(own["total"])),
+            "agrees": agrees and all(said),
+        }
+
+    def amount_of(self, line: Row, product: Row, part: Part) -> int:
+        """Return what a line comes to as it was cut, rounded, in minor."""
+        cells = self._cuts[product["period_ref"], line["contract_line_ref"]]
+        return self._story(line["cell"], cells, from_json(cells[0]["price"]), part)[0].amount
 
     def is_own(self, row: Row) -> bool:
         """Tell whether a row is the document's, and not of one that it corrects."""

@@ -20,14 +20,13 @@ from gateway.reports.proof import (
     PAGE_DEFAULT,
     Asked,
     Place,
-    load_rows,
     page_of,
+    prove_document,
     read_place,
 )
 from runtime.postgres import Connection, Queries
 from schemas.errors import BillingError, InvalidInput
 from schemas.event_ref import canonical_ref, shard_key_of
-from schemas.proof import prove
 from schemas.proof_figures import Answer
 
 queries: Final = Queries.beside(__file__, "explain.sql")
@@ -119,9 +118,8 @@ async def _load(
         raise NotExplained(f"the database can't be read: {reason}") from error
     try:
         tenant_id, document_ref = await find_document(connection, invoice)
-        rows = await load_rows(connection, tenant_id, document_ref)
-        assert rows is not None, "it was found"
-        proof = prove(rows)
+        proof = await prove_document(connection, tenant_id, document_ref)
+        assert proof is not None, "it was found"
         refs = None if line is None else _choose(proof, line)
         found = None
         if page is not None:

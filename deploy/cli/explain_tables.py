@@ -75,9 +75,10 @@ def _print_product(console: Console, product: Shown, proof: Shown) -> None:
         markup=False,
         soft_wrap=True,
     )
+    # A document of an event holds what was rated below an offset; there is no cut of it.
+    place = f"cut {cut['cut_number']}, at" if cut["cut_number"] else "events rated below"
     console.print(
-        f"  cut {cut['cut_number']}, at offset {cut['offset']} of partition {cut['partition']}, "
-        f"on {cut['cut_at']}",
+        f"  {place} offset {cut['offset']} of partition {cut['partition']}, on {cut['cut_at']}",
         soft_wrap=True,
     )
     for line in product["lines"]:
@@ -105,10 +106,13 @@ def _print_line(console: Console, line: Shown, proof: Shown) -> None:
             table.add_row("  tier", how, str(tier["amount"]), "")
     for row in _rows(line["steps"]):
         table.add_row(*row)
-    if proof["corrects"]:
+    if proof["corrects"] or line["issued"]:
         table.add_row("  redrawn", "what it says now", _money(line["redrawn"], proof), "")
         for before in line["issued"]:
-            how = f"less the amount on {escape(before['document_number'])}"
+            number = before["document_number"]
+            how = "less what it says without this change of the event"
+            if number is not None:
+                how = f"less the amount on {escape(number)}"
             table.add_row("  issued before", how, _money(before["amount"], proof), "")
     amount = f"[bold]{_money(line['amount'], proof)}[/]"
     table.add_row("  [bold]amount[/]", "", amount, _mark(line["agrees"]))

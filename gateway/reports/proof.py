@@ -13,6 +13,7 @@ from gateway.manage import values
 from gateway.manage.answers import json_answer
 from gateway.manage.body import Fields
 from gateway.manage.context import path_ref, read_query, routes_of, transaction
+from gateway.reports.event_proof import prove_change, with_ahead
 from gateway.reports.usage_of_lines import Feeds, counted_quantity, load_feeds, read_rows
 from runtime.postgres import Connection, Queries
 from schemas.errors import Conflict, InvalidInput, NotFound
@@ -55,10 +56,27 @@ async def get_proof(request: web.Request) -> web.Response:
     """
     document_ref = path_ref(request, "invoice_ref")
     async with transaction(request) as (connection, tenant_id):
-        rows = await load_rows(connection, tenant_id, document_ref)
-    if rows is None:
+        proof = await prove_document(connection, tenant_id, document_ref)
+    if proof is None:
         raise _unknown(document_ref)
-    return json_answer(prove(rows))
+    return json_answer(proof)
+
+
+async def prove_document(
+    connection: Connection, tenant_id: int, document_ref: UUID
+) -> Answer | None:
+    """Prove a document, be it of a period, of an event, or a correction of either.
+
+    None where there is no such document. Raises Conflict where it can't be told.
+    """
+    rows = await load_rows(connection, tenant_id, document_ref)
+    if rows is None:
+        return None
+    place = shard_key_of(document_ref.int)
+    of_event = await prove_change(connection, tenant_id, place, rows)
+    if of_event is not None:
+        return of_event
+    return prove(await with_ahead(connection, tenant_id, place, rows))
 
 
 async def load_rows(

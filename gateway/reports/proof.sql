@@ -2,19 +2,22 @@
 
 -- name: find_family
 -- A document; of an adjustment also the document that it corrects, and the corrections before it, in
--- the order of their issue; of one that settles periods those that have billed a part of them ahead.
--- part_total: what each says of the document, before credits. $3: its ref.
+-- the order of their issue, but for those of single events; of one that settles periods those that
+-- have billed a part of them ahead. part_total: what each says of the document, before credits. $3: its ref.
 SELECT family.document_ref, family.kind, family.document_number, family.state,
        family.accounting_event_type, family.currency, family.issue_date, family.issued_at,
        family.sub_total, family.total_discount, family.total_tax, family.credits_amount,
-       family.total, family.contract_ref, own.parent_document_ref, family.document_ref = own.document_ref AS is_own,
+       family.total, family.contract_ref, family.number_in_contract, own.parent_document_ref,
+       family.document_ref = own.document_ref AS is_own,
        coalesce(ahead.total, family.total + family.credits_amount) AS part_total,
        ahead.total IS NOT NULL AS is_ahead
 FROM document own
 JOIN document family ON family.shard_key = own.shard_key AND (
     family.document_ref = own.document_ref
-    OR own.kind = 'ADJUSTMENT' AND family.document_ref = own.parent_document_ref
-    OR own.kind = 'ADJUSTMENT' AND family.kind = 'ADJUSTMENT'
+    OR own.kind = 'ADJUSTMENT' AND own.event_due_id IS NULL
+       AND family.document_ref = own.parent_document_ref
+    OR own.kind = 'ADJUSTMENT' AND own.event_due_id IS NULL
+       AND family.kind = 'ADJUSTMENT' AND family.event_due_id IS NULL
        AND family.parent_document_ref = own.parent_document_ref
        AND family.number_in_contract < coalesce(own.number_in_contract, 2147483647)
     OR EXISTS (

@@ -12,6 +12,7 @@ import asyncpg
 from deploy.verify import credits, documents, event_documents, journal, payments, rows
 from deploy.verify.check import Finding, Scope
 from deploy.verify.report import see_counted
+from gateway.reports.proof import prove_document
 from invoicer.inputs import DueContract
 from invoicer.intake import Intake
 from invoicer.outbox import OutboxWorker
@@ -94,6 +95,18 @@ async def broken(bench: Bench) -> dict[str, list[str]]:
     return found
 
 
+async def unproved(bench: Bench) -> list[dict[str, Any]]:
+    """Return the proofs of documents that don't come to what the documents state."""
+    found = []
+    for row in await issued(bench):
+        proof = await prove_document(bench.connection, row["tenant_id"], row["document_ref"])
+        assert proof is not None
+        assert proof["products"]
+        if not proof["agrees"]:
+            found.append(proof)
+    return found
+
+
 async def issued(bench: Bench) -> list[asyncpg.Record]:
     return await bench.connection.fetch(
         "SELECT *, sub_total::float AS amount FROM document ORDER BY number_in_contract"
@@ -140,6 +153,7 @@ async def test_every_event_has_a_document_and_every_change_an_adjustment(bench: 
     assert {row["parent_document_ref"] for row in found} == {parent}
     assert {row["due_date"] for row in found[:2]} == {date(2024, 1, 10), date(2024, 1, 11)}
     assert await broken(bench) == {}
+    assert await unproved(bench) == []
 
 
 async def test_the_periods_document_bills_what_its_events_leave(bench: Bench) -> None:
@@ -159,16 +173,19 @@ async def test_the_periods_document_bills_what_its_events_leave(bench: Bench) ->
         assert period["document_ref"] == parent
         assert sum(row["amount"] for row in await issued(bench)) == 70
         assert await broken(bench) == {}
+        assert await unproved(bench) == []
         await bench.produce([Use(customer, meter, "3", "2024-01-20T00:00:00Z", "late")])
         await bench.rated()
         await bill(bench, intake, contract)
         assert await broken(bench) == {}
+        assert await unproved(bench) == []
         await close(bench, intake, contract, january)
         *_, late, correction = await issued(bench)
         # A dollar and a cent more of usage, which the minimum had held already.
         assert (late["amount"], correction["amount"]) == (1.01, -1.01)
         assert {late["parent_document_ref"], correction["parent_document_ref"]} == {parent}
         assert await broken(bench) == {}
+        assert await unproved(bench) == []
         settings = InvoicerSettings(kafka="", postgres="")
         worker = OutboxWorker(pool, settings, asyncio.Event(), asyncio.Event())
         assert await worker.work_once() == len(await issued(bench))
@@ -191,13 +208,16 @@ async def test_any_log_makes_the_documents_of_its_events_whatever_they_are_price
             if start % 2:
                 await bill(bench, intake, contract)
                 assert await broken(bench) == {}
+                assert await unproved(bench) == []
             if start == 27:
                 await close(bench, intake, contract, date(2024, 1, 31))
                 assert await broken(bench) == {}
+                assert await unproved(bench) == []
         await bill(bench, intake, contract)
         for _ in range(2):
             await close(bench, intake, contract, EVERY)
         assert await broken(bench) == {}
+        assert await unproved(bench) == []
     spoilings = (
         "UPDATE document_line SET amount = amount + 0.01 WHERE (document_ref, item) IN "
         "(SELECT document_ref, item FROM document JOIN document_line USING (document_ref) "
