@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import msgspec
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.manage.answers import json_answer
 from gateway.manage.body import Body, parse_json
@@ -39,6 +41,7 @@ from gateway.manage.contract_plan import (
 from gateway.manage.contract_writing import (
     Place,
     RefMaker,
+    SettledProduct,
     add_product,
     load_reference,
     payable,
@@ -55,6 +58,7 @@ from runtime.postgres import Connection
 from schemas.contract_lifecycle import ContractState, ways_from
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import month_of, shard_key_of, tenant_bits
+from schemas.renewal import term_end
 
 _DAY: Final = timedelta(days=1)
 _ABSENT: Final = (None, "")
@@ -154,6 +158,7 @@ async def edit_contract(request: web.Request) -> web.Response:
         warnings = body.finish()
         reference = await load_reference(body, connection, tenant_id, edit.contract)
         settled = settle(body, edit.contract, reference)
+        settled = [_in_its_term(one, matched[p], now) for p, one in enumerate(settled)]
         if edit.includes_current:
             refuse_single_events(contract, [one.net_terms for one in settled])
             refuse_ahead(contract, [one.product.payment_time for one in settled])
@@ -217,6 +222,18 @@ def _check_fixed(body: Body, contract: Contract, edit: Edit) -> None:
     if edit.contract.invoice_mode != row["invoice_mode"]:
         detail = f"can't change yet: must be {row['invoice_mode']}, or left out"
         fields.add("not_supported_yet", detail, "invoice_mode")
+
+
+def _in_its_term(settled: SettledProduct, former: Standing | None, now: datetime) -> SettledProduct:
+    """Let a product that renews itself no more end with its running term, unless it says when."""
+    if former is None or settled.product.renews or former.row["term_end_date"] is None:
+        return settled
+    dates, end = settled.dates, former.row["term_end_date"]
+    if dates.end_date != end:
+        return settled
+    today = now.astimezone(ZoneInfo(former.terms.timezone)).date()
+    last = term_end(former.row["billing_start_date"], end, today)
+    return replace(settled, dates=replace(dates, end_date=last))
 
 
 def _terms(asked: Asked, customer: asyncpg.Record) -> tuple[Any, ...]:

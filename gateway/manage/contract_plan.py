@@ -157,7 +157,7 @@ def _is_unchanged(former: Standing, row: tuple[Any, ...], settled: SettledProduc
 TERMS_COLUMNS: Final = (
     *("pricing_id", "entity_id", "currency", "timezone", "billing_start_date", "billing_end_date"),
     *("cycle_unit", "cycle_length", "issue_day", "payment_time", "tax", "discount", "net_terms"),
-    *("minimum_fee", "note", "details", "commitments", "credits", "overrides"),
+    *("minimum_fee", "note", "term_end_date", "details", "commitments", "credits", "overrides"),
 )
 """The columns of `contract_writing.terms_row`; the last four are JSON."""
 

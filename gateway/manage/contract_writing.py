@@ -21,7 +21,7 @@ from gateway.manage.entities import billing_details_of
 from gateway.manage.meter_relations import lock_meters
 from gateway.manage.overrides import Line, apply, meters_named
 from gateway.manage.parts import PaymentDetails, check_ways_to_pay, encode_details
-from gateway.manage.payment_times import ahead_since, check_payment_time
+from gateway.manage.payment_times import ahead_since, check_payment_time, check_renewal
 from gateway.manage.products import check_sellable, select_lines
 from gateway.manage.terms import (
     Dates,
@@ -43,6 +43,7 @@ from schemas.event_ref import (
     shard_key,
 )
 from schemas.periods import DATE_MAX, BillingTerms, first_instant
+from schemas.renewal import anchor_of
 
 
 class Reference(Struct, frozen=True):
@@ -71,6 +72,17 @@ class SettledProduct(Struct, frozen=True):
     minimum_fee: Decimal | None
     lines: Sequence[Line]
     overrides: str
+
+    @property
+    def in_force(self) -> Dates:
+        """The days that it is in force: without a last one while it renews itself."""
+        dates, product = self.dates, self.product
+        if not product.renews or dates.end_date is None:
+            return dates
+        anchor, cycle = dates.issue_day, product.cycle
+        if anchor is None:
+            anchor = anchor_of(dates.start_date, dates.end_date, cycle.unit, cycle.length)
+        return Dates(dates.start_date, None, anchor)
 
 
 class RefMaker(Struct, frozen=True):
@@ -160,6 +172,7 @@ def _settle_product(product: NewProduct, reference: Reference) -> SettledProduct
         reference.meters,
     )
     check_payment_time(product, net_terms, lines)
+    check_renewal(product, dates)
     return SettledProduct(
         product=product,
         pricing_id=pricing["pricing_id"],
@@ -302,7 +315,7 @@ async def refuse_archived(
     """
     for settled in products:
         meters = [line["usage_product_ref"] for line in settled.lines]
-        dates, zone = settled.dates, settled.entity["timezone"]
+        dates, zone = settled.in_force, settled.entity["timezone"]
         bounds = (dates.start_date, (dates.end_date or DATE_MAX) + timedelta(days=1))
         months = [_month(first_instant(day, zone)) for day in bounds]
         last = await connection.fetchval(
@@ -329,15 +342,15 @@ def payable(settled: SettledProduct, customer: asyncpg.Record) -> Payable:
 TERMS_COLUMNS: Final = (
     *("pricing_id", "entity_id", "currency", "timezone", "billing_start_date"),
     *("billing_end_date", "cycle_unit", "cycle_length", "issue_day", "payment_time", "tax"),
-    *("discount", "net_terms", "minimum_fee", "note", "details", "commitments", "credits"),
-    "overrides",
+    *("discount", "net_terms", "minimum_fee", "note", "term_end_date", "details", "commitments"),
+    *("credits", "overrides"),
 )
 """The names of what `terms_row` returns."""
 
 
 def billing_terms(settled: SettledProduct) -> BillingTerms:
     """Return the terms that cut a product's time into periods."""
-    product, dates = settled.product, settled.dates
+    product, dates = settled.product, settled.in_force
     return BillingTerms(
         start_date=dates.start_date,
         end_date=dates.end_date,
@@ -351,7 +364,7 @@ def billing_terms(settled: SettledProduct) -> BillingTerms:
 
 def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, ...]:
     """Return a product's columns from pricing_id on."""
-    product, dates = settled.product, settled.dates
+    product, dates = settled.product, settled.in_force
     return (
         settled.pricing_id,
         settled.entity["entity_id"],
@@ -368,6 +381,7 @@ def terms_row(settled: SettledProduct, customer: asyncpg.Record) -> tuple[Any, .
         settled.net_terms,
         settled.minimum_fee,
         product.note,
+        settled.dates.end_date if product.renews else None,
         encode_details(product.payment),
         product.commitments,
         product.credits,

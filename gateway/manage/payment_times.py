@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from gateway.manage.overrides import Line
-from gateway.manage.terms import NewProduct
+from gateway.manage.terms import Dates, NewProduct
 from gateway.manage.values import DUE_UPON_USAGE
 from schemas.aggregation import PLAIN
 from schemas.periods import BillingTerms, first_instant, period_at
 from schemas.price import basis_of, from_json
+from schemas.renewal import anchor_of
 
 
 def check_payment_time(product: NewProduct, net_terms: str, lines: Sequence[Line]) -> None:
@@ -33,6 +34,18 @@ def _is_sum(line: Line) -> bool:
     """Tell whether a line's total before an instant follows from its total and what came later."""
     is_plain = line["aggregation"] in (None, *PLAIN)
     return is_plain and basis_of(from_json(line["price"])) not in ("CELLS", "EVENTS")
+
+
+def check_renewal(product: NewProduct, dates: Dates) -> None:
+    """Note a problem where a product that renews itself would be billed on other days."""
+    if not product.renews or product.payment_time != "DURING_USE" or dates.issue_day is not None:
+        return
+    cycle = product.cycle
+    if dates.end_date is not None and cycle.unit != "ONE_TIME":
+        first, last = dates.start_date, dates.end_date
+        if anchor_of(first, last, cycle.unit, cycle.length) is not None:
+            detail = "must begin with a whole period, to be billed during use and renew itself"
+            product.terms.add("not_supported_yet", detail, "payment_time")
 
 
 def ahead_since(terms: BillingTerms, now: datetime) -> date | None:

@@ -268,10 +268,10 @@ SELECT now();
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
-    minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
-    ahead_since, carries_on_ref, is_pending)
+    minimum_fee, note, term_end_date, details, commitments, credits, overrides, version, since_date,
+    until_date, ahead_since, carries_on_ref, is_pending)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, NULL, $28, $29, $26 > 1);
+    $21, $22, $23, $24, $25, $26, $27, $28, NULL, $29, $30, $27 > 1);
 
 -- name: copy_contract_product
 -- The same product once more, in a version of its own, from one day on and before another. It is
@@ -279,11 +279,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 INSERT INTO contract_product (shard_key, contract_product_ref, tenant_id, contract_ref, position,
     document_group, pricing_id, entity_id, currency, timezone, billing_start_date,
     billing_end_date, cycle_unit, cycle_length, issue_day, payment_time, tax, discount, net_terms,
-    minimum_fee, note, details, commitments, credits, overrides, version, since_date, until_date,
+    minimum_fee, note, term_end_date, details, commitments, credits, overrides, version, since_date, until_date,
     carries_on_ref, is_pending)
 SELECT shard_key, $4, tenant_id, contract_ref, position, document_group, pricing_id, entity_id,
     currency, timezone, billing_start_date, billing_end_date, cycle_unit, cycle_length, issue_day,
-    'AFTER_USE', tax, discount, net_terms, minimum_fee, note, details, commitments, credits,
+    'AFTER_USE', tax, discount, net_terms, minimum_fee, note, term_end_date, details, commitments, credits,
     overrides, $5, $6::date, $7, CASE WHEN $6::date IS NOT NULL THEN lineage_ref END, true
 FROM contract_product
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = $3;

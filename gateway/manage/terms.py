@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, cast
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.manage import values
 from gateway.manage.body import Fields
@@ -71,6 +71,7 @@ class NewProduct(Struct, frozen=True):
     credits: str = "[]"
     overrides: tuple[Override, ...] = ()
     payment_time: PaymentTime = "AFTER_USE"
+    renews: bool = False
 
 
 class NewContract(Struct, frozen=True):
@@ -144,7 +145,8 @@ def read_subscription(fields: Fields) -> NewContract:
 def _read_contract(
     fields: Fields, customer_ref: UUID, products: Sequence[NewProduct]
 ) -> NewContract:
-    fields.not_yet("auto_renew", unless=(False, "false"))
+    if fields.optional(values.flag, "auto_renew"):
+        products = [_renewing(product) for product in products]
     fields.not_yet("partner_ref", "partner_fees")
     if not products:
         fields.add("required", "must list at least one product", "products")
@@ -160,6 +162,19 @@ def _read_contract(
         is_draft=fields.optional(values.flag, "draft") or False,
         review=fields.optional(values.choice(*values.REVIEWS), "review") or "INHERITED",
     )
+
+
+def _renewing(product: NewProduct) -> NewProduct:
+    """Let a product renew itself; notes a problem where it can't."""
+    if product.end is None:
+        product.terms.add("required", "is missing: it says how long a term is", "billing_end_date")
+    if product.cycle.unit == "ONE_TIME":
+        detail = "can't be ONE_TIME where the contract renews itself"
+        product.terms.add("not_supported_yet", detail, "billing_cycle")
+    if '"CONTRACT"' in product.commitments:
+        detail = "can't be over a contract that renews itself: it is over the last period alone"
+        product.terms.add("not_supported_yet", detail, "commitments")
+    return structs.replace(product, renews=True)
 
 
 def read_publication(fields: Fields) -> UUID | None:
@@ -193,7 +208,7 @@ def read_includes_current(fields: Fields) -> bool:
 
 def _read_product(fields: Fields, *, may_go_on: bool = False) -> NewProduct:
     fields.ignore("product_name", "pricing_name", "currency", "timezone")
-    fields.ignore("in_force_from", "in_force_through")
+    fields.ignore("in_force_from", "in_force_through", "auto_renew")
     terms = _read_terms(fields, may_go_on=may_go_on)
     return NewProduct(fields=fields, terms=fields, **_read_sold(fields), **terms)
 

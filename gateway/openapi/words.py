@@ -212,6 +212,7 @@ WORDS: Final[Mapping[str, str]] = {
     "id": "A dead letter: the partition and the offset of its record, with a dash between.",
     "include_current_invoice": "true: the running period, too; else from the next one on.",
     "invoice_mode": "Whether products may share a document.",
+    "auto_renew": "Whether products go on behind their last day, by terms of the same length.",
     "invoice_ref": "A document.",
     "overrides": "Line items that this contract sells otherwise: `line_item_ref`, and each field "
     "that differs; another `model` brings all of its own.",
