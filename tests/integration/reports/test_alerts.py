@@ -183,6 +183,38 @@ async def test_an_alert_fires_exactly_at_its_threshold_and_once(reader: Reader) 
     assert message["contract_ref"] == contract
 
 
+def test_balances_and_alerts_go_on_through_an_edit_of_the_contract(reader: Reader) -> None:
+    terms: Mapping[str, Any] = {
+        "commitments": [{"over": "CONTRACT", "amount": 10_000}],
+        "credits": [{"name": "welcome", "amount": 4_000}],
+    }
+    contract, lines = sell(reader, **terms)
+    watched = {"contract_ref": contract, "line_item_ref": lines["Tiers"], "kind": "QUANTITY"}
+    reached, ahead = (alert(reader, **watched, threshold=threshold) for threshold in (40, 100))
+    spent = alert(reader, contract_ref=contract, kind="COMMITMENT_PERCENT", threshold="1")
+    use(reader, 50)
+    before = balances(reader.client, contract)
+    assert [len(fired(reader, one)) for one in (reached, ahead, spent)] == [1, 0, 1]
+    sold = reader.client.ok("GET", f"/api/contracts/{contract}")["products"][0]
+    edited = {"include_current_invoice": True, "products": [{**sold, "discount": 50}]}
+    reader.client.ok("POST", f"/api/contracts/edit/{contract}", edited)
+    until(
+        lambda: balances(reader.client, contract)["credit_left"] != before["credit_left"],
+        "it counts",
+    )
+    after = balances(reader.client, contract)
+    # The months before the edit have no documents yet: they are spent, and credits pay for them.
+    assert after["commitments"] == before["commitments"]
+    (credit,) = after["credits"]
+    assert (credit["granted"], credit["left"]) == (4_000, 4_000)
+    assert after["sub_total"] == before["sub_total"]
+    assert after["credit_left"] == before["credit_left"] + Fraction(before["sub_total"]) / 2
+    # The running period is another one of another version, and is looked at once it prices.
+    until(lambda: [len(fired(reader, one)) for one in (reached, spent)] == [2, 2], "they fire anew")
+    use(reader, 50)
+    assert [len(fired(reader, one)) for one in (reached, ahead, spent)] == [2, 1, 2]
+
+
 def test_what_is_past_its_threshold_already_fires_at_once(reader: Reader) -> None:
     contract, lines = sell(
         reader,
