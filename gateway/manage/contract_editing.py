@@ -164,17 +164,21 @@ async def edit_contract(request: web.Request) -> web.Response:
             refuse_ahead(contract, [one.product.payment_time for one in settled])
         asked = [Asked(one, p, matched[p]) for p, one in enumerate(settled)]
         rows = [_terms(one, reference.customer) for one in asked]
+        mode = edit.contract.invoice_mode
+        regroups = mode != contract.row["invoice_mode"] and len(asked) > 1
         changes = plan(
-            *(asked, contract.products, rows, now), includes_current=edit.includes_current
+            *(asked, contract.products, rows, now),
+            includes_current=edit.includes_current,
+            regroups=regroups,
         )
         body.refuse()
-        header = (edit.contract.po_number, edit.contract.closing, edit.contract.review)
+        header = (edit.contract.po_number, edit.contract.closing, edit.contract.review, mode)
         if changes or header != header_of(contract.row):
             version = Version("EDITED", edit.includes_current, header, "ACTIVE")
             await begin(request, connection, contract, version)
             place, products = contract.row["shard_key"], list(rated_anew(changes))
             await refuse_archived(connection, place, reference.customer, products)
-            await _write_changes(request, connection, contract, changes, reference.customer)
+            await _write_changes(request, connection, contract, changes, reference.customer, mode)
             after = sent.fields.values
             await note(
                 *(request, connection, "contract.edited", contract_ref),
@@ -219,9 +223,6 @@ def _check_fixed(body: Body, contract: Contract, edit: Edit) -> None:
         fields.add("customer_fixed", detail, "customer_ref")
     if edit.contract.is_draft:
         fields.add("draft_published", "can't become a draft again; cancel it instead", "draft")
-    if edit.contract.invoice_mode != row["invoice_mode"]:
-        detail = f"can't change yet: must be {row['invoice_mode']}, or left out"
-        fields.add("not_supported_yet", detail, "invoice_mode")
 
 
 def _in_its_term(settled: SettledProduct, former: Standing | None, now: datetime) -> SettledProduct:
@@ -244,12 +245,15 @@ def _terms(asked: Asked, customer: asyncpg.Record) -> tuple[Any, ...]:
     return (*row[:3], former.row["timezone"], *row[4:])
 
 
-Header = tuple[str | None, str, str]
+Header = tuple[str | None, str, str, str]
 
 
 def header_of(row: asyncpg.Record) -> Header:
-    """Return what a contract has besides its products: order number, who closes, and reviews."""
-    return row["po_number"], row["closing"], row["review"]
+    """Return what a contract has besides its products.
+
+    That is its order number, who closes, what is reviewed, and what shares documents.
+    """
+    return row["po_number"], row["closing"], row["review"], row["invoice_mode"]
 
 
 class Version(Struct, frozen=True):
@@ -290,14 +294,21 @@ async def _write_changes(
     contract: Contract,
     changes: Sequence[Change],
     customer: asyncpg.Record,
+    mode: str,
 ) -> None:
-    """Add the products of a new version, and what they take the place of."""
+    """Add the products of a new version, and what they take the place of.
+
+    mode: what shares documents from then on.
+    """
     tenant_id, place, contract_ref = contract.key
     maker = RefMaker(month_of(contract_ref.int), place, tenant_bits(caller(request).tenant_ref))
     standing = {one.ref: _standing_payable(one, customer) for one in contract.products}
     wanted = [None if c.settled is None else payable(c.settled, customer) for c in changes]
-    is_collective = contract.row["invoice_mode"] == "COLLECTIVE"
-    groups = groups_of(changes, contract.products, standing, wanted, is_collective=is_collective)
+    groups = groups_of(
+        *(changes, contract.products, standing, wanted),
+        is_collective=mode == "COLLECTIVE",
+        afresh=mode != contract.row["invoice_mode"],
+    )
     for change, group in zip(changes, groups, strict=True):
         await refuse_closed(connection, contract, change.ended, change.from_date)
         successor = None

@@ -117,10 +117,12 @@ def plan(
     now: datetime,
     *,
     includes_current: bool,
+    regroups: bool = False,
 ) -> list[Change]:
     """Return what changes. rows: the terms of the products asked for, as they are stored.
 
-    products: those of all versions. Notes a problem of what can't be.
+    products: those of all versions. regroups: they are to share documents otherwise, so each that
+    goes on changes. Notes a problem of what can't be.
     """
     standing = [one for one in products if not one.row["is_over"]]
     kept = {one.former.ref for one in asked if one.former is not None}
@@ -129,7 +131,10 @@ def plan(
     for one, row in zip(asked, rows, strict=True):
         former = one.former
         if former is not None and _is_unchanged(former, row, one.settled):
-            continue
+            terms = [link.terms for link in chain_of(former, products)]
+            day = boundary(terms, now, includes_current=includes_current)
+            if not regroups or not former.reaches(day):
+                continue
         if former is None:
             former = _replaced(one.settled, gone)
             gone = [other for other in gone if other is not former]
@@ -302,16 +307,18 @@ def groups_of(
     wanted: Sequence[Any],
     *,
     is_collective: bool,
+    afresh: bool = False,
 ) -> list[int]:
     """Return the document group of each change; 0 where a product ends.
 
     payables: what the products that stand share documents by; wanted: those changed or added.
+    afresh: no group goes on, so that documents of before and of after are never the same.
     """
     changed = {change.former.ref for change in changes if change.former is not None}
     known = {
         payables[one.ref]: one.row["document_group"]
         for one in reversed(products)
-        if not one.row["is_over"] and one.ref not in changed
+        if not (one.row["is_over"] or one.ref in changed or afresh)
     }
     taken = max((one.row["document_group"] for one in products), default=-1)
     groups: list[int] = []
@@ -319,7 +326,7 @@ def groups_of(
         former = change.former
         if change.settled is None:
             group = 0
-        elif former is not None and payables[former.ref] == payable:
+        elif former is not None and not afresh and payables[former.ref] == payable:
             group = former.row["document_group"]
         elif is_collective and payable in known:
             group = known[payable]

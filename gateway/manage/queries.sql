@@ -307,7 +307,8 @@ FOR NO KEY UPDATE OF k;
 
 -- name: change_contract
 -- An AUTOMATIC one that was MANUAL closes also what has ended by now.
-UPDATE contract SET version = $4, po_number = $5, closing = $6, review = $7, state = $8,
+UPDATE contract SET version = $4, po_number = $5, closing = $6, review = $7, invoice_mode = $8,
+    state = $9,
     closes_after = CASE WHEN closing = $6 THEN closes_after END
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_ref = $3;
 

@@ -142,13 +142,11 @@ def test_what_cannot_be_edited_is_named(client: Client) -> None:
     wrong = {
         "customer_ref": NOWHERE,
         "contract_ref": NOWHERE,
-        "invoice_mode": "PER_PRODUCT",
         "products": [running(shop, tax=101), running(shop, product_pricing_ref=NOWHERE)],
     }
     assert client.refused("POST", path, wrong) == {
         "/customer_ref": "customer_fixed",
         "/contract_ref": "ref_differs",
-        "/invoice_mode": "not_supported_yet",
         "/products/0/tax": "percent_out_of_range",
     }
     unknown = {"products": [running(shop, product_pricing_ref=NOWHERE)]}
