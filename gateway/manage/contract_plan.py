@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from gateway.manage import values
 from gateway.manage.boundaries import Standing, boundary, chain_of
-from gateway.manage.contract_writing import SettledProduct, billing_terms
+from gateway.manage.contract_writing import TERMS_COLUMNS, SettledProduct, billing_terms
 from schemas.credits import carried_on
 from schemas.errors import InvalidInput
 from schemas.periods import first_instant
@@ -157,14 +157,6 @@ def _is_unchanged(former: Standing, row: tuple[Any, ...], settled: SettledProduc
     return _plain(stood) == _plain(row) and lines == [
         line["pricing_line_id"] for line in settled.lines
     ]
-
-
-TERMS_COLUMNS: Final = (
-    *("pricing_id", "entity_id", "currency", "timezone", "billing_start_date", "billing_end_date"),
-    *("cycle_unit", "cycle_length", "issue_day", "payment_time", "tax", "discount", "net_terms"),
-    *("minimum_fee", "note", "term_end_date", "details", "commitments", "credits", "overrides"),
-)
-"""The columns of `contract_writing.terms_row`; the last four are JSON."""
 
 
 _CREDITS: Final = TERMS_COLUMNS.index("credits")

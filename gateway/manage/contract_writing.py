@@ -345,7 +345,7 @@ TERMS_COLUMNS: Final = (
     *("discount", "net_terms", "minimum_fee", "note", "term_end_date", "details", "commitments"),
     *("credits", "overrides"),
 )
-"""The names of what `terms_row` returns."""
+"""The names of what `terms_row` returns; the last four are JSON."""
 
 
 def billing_terms(settled: SettledProduct) -> BillingTerms:
