@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from invoicer.assembly import DocumentKey
+from invoicer.crediting_lines import take_off_lines, write_line_credits
 from invoicer.issuing import Batch, issue_ready
 from invoicer.numbering import Ready
 from invoicer.paying import deed_of, pay, take_back
@@ -21,6 +22,7 @@ from invoicer.settling import settle_family
 from invoicer.subject import Subject, minor_of, queries, today
 from runtime.postgres import Connection
 from schemas.crediting import CREDITABLE, Creditable, take_off
+from schemas.crediting_lines import LineCredit
 from schemas.document import DocumentState
 from schemas.document_ref import credit_ref
 from schemas.errors import Conflict
@@ -127,8 +129,8 @@ async def send(connection: Connection, subject: Subject) -> UUID:
 async def credit(connection: Connection, subject: Subject) -> UUID:
     """Issue a credit document for a part of what an issued document asks for, or all that is left.
 
-    It has a number of its own series, and no lines: it takes money off, not usage. Once issued, it
-    is set off against what is still due of its document.
+    It has a number of its own series, and no usage: it takes money off, where it is asked to, line
+    by line. Once issued, it is set off against what is still due of its document.
     """
     row = subject.row
     if subject.state not in CREDITABLE or row["total"] <= 0 or row["total_tax"] < 0:
@@ -139,12 +141,18 @@ async def credit(connection: Connection, subject: Subject) -> UUID:
     assert before is not None, "an aggregate has a row"
     left = _creditable(row, before, digits)
     asked = subject.details.get("amount")
-    taken = take_off(left, None if asked is None else minor_of(Decimal(asked), digits))
+    of_lines: list[LineCredit] = []
+    if "lines" in subject.details:
+        taken, of_lines = await take_off_lines(connection, subject, left)
+    else:
+        taken = take_off(left, None if asked is None else minor_of(Decimal(asked), digits))
     ref = credit_ref(row["document_ref"], before["credits"] + 1)
     day = max(today(subject.clock(), row["timezone"]), row["issue_date"])
     total, tax = (scaled_to_decimal(-minor, digits) for minor in taken)
     values = (ref, day, total, tax, subject.details["reason"])
     await connection.execute(queries.add_credit, *subject.place, *values)
+    if of_lines:
+        await write_line_credits(connection, subject, ref, of_lines)
     key = DocumentKey(row["shard_key"], ref, row["contract_ref"], row["document_group"], day)
     await _issue(connection, subject, key, total, CREDIT_PREFIX)
     return ref

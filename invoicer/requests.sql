@@ -106,6 +106,24 @@ SELECT d.shard_key, $3, d.tenant_id, d.customer_id, d.contract_ref, d.entity_id,
     d.parties || jsonb_build_object('note', $7::text)
 FROM document d WHERE d.shard_key = $1 AND d.document_ref = $2;
 
+-- name: load_billed_lines
+-- The lines of a document in their order, and what credits that count took off each.
+SELECT l.product_position, l.position, l.item, l.amount, l.quantity, l.exact_quantity,
+    p.total AS product_total, p.discount_rate, p.tax_rate,
+    coalesce(taken.amount, 0) AS credited, coalesce(taken.quantity, 0) AS credited_quantity
+FROM document_line l
+JOIN document_product p ON p.shard_key = l.shard_key AND p.document_ref = l.document_ref
+    AND p.position = l.product_position
+LEFT JOIN (
+    SELECT c.product_position, c.line_position, sum(c.amount) AS amount, sum(c.quantity) AS quantity
+    FROM document_line_credit c
+    JOIN document d ON d.shard_key = c.shard_key AND d.document_ref = c.document_ref
+    WHERE c.shard_key = $1 AND c.parent_document_ref = $2 AND d.state <> 'VOID'
+    GROUP BY c.product_position, c.line_position
+) taken ON taken.product_position = l.product_position AND taken.line_position = l.position
+WHERE l.shard_key = $1 AND l.document_ref = $2
+ORDER BY l.product_position, l.position;
+
 -- name: act_for_payment
 SELECT set_config('meterline.cause', 'PAYMENT', true);
 

@@ -132,7 +132,7 @@ async def check_totals(scope: Scope, finding: Finding) -> None:
             _check_document(finding, products)
     broken = (
         *(queries.adjustments_broken, queries.waiting_broken, queries.contracts_broken),
-        *(queries.voids_broken, queries.credits_broken),
+        *(queries.voids_broken, queries.credits_broken, queries.line_credits_broken),
     )
     for statement in broken:
         async for row in scope.rows(statement, scope.tenant_id):

@@ -645,6 +645,34 @@ WHERE own.kind = 'CREDIT' AND ($1::integer IS NULL OR own.tenant_id = $1)
        OR (own.state <> 'VOID' AND (of.total + all_of.total < 0
                                     OR of.total_tax + all_of.total_tax < 0)));
 
+-- name: line_credits_broken
+-- What people took off a line is never more than it was billed with, and adds up to the credit.
+SELECT format('credits take %s off line %s of document %s, which is %s', taken.amount, line.item,
+              taken.parent_document_ref, line.amount) AS witness
+FROM (
+    SELECT own.tenant_id, own.shard_key, own.parent_document_ref, own.product_position,
+           own.line_position, sum(own.amount) AS amount
+    FROM document_line_credit own
+    JOIN document credit USING (shard_key, document_ref)
+    WHERE credit.state <> 'VOID' AND ($1::integer IS NULL OR own.tenant_id = $1)
+    GROUP BY 1, 2, 3, 4, 5
+) taken
+LEFT JOIN document_line line
+    ON (line.shard_key, line.document_ref, line.product_position, line.position, line.tenant_id)
+    = (taken.shard_key, taken.parent_document_ref, taken.product_position, taken.line_position,
+       taken.tenant_id)
+WHERE line.amount IS NULL OR taken.amount > line.amount
+UNION ALL
+SELECT format('credit %s is %s where its lines come to %s', credit.document_number, credit.total,
+              own.total)
+FROM (
+    SELECT shard_key, document_ref, parent_document_ref, sum(total) AS total
+    FROM document_line_credit WHERE $1::integer IS NULL OR tenant_id = $1 GROUP BY 1, 2, 3
+) own
+JOIN document credit USING (shard_key, document_ref)
+WHERE credit.total <> -own.total OR credit.kind <> 'CREDIT'
+   OR credit.parent_document_ref <> own.parent_document_ref;
+
 -- name: issued_counted
 SELECT count(*) FROM document
 WHERE number IS NOT NULL AND ($1::integer IS NULL OR tenant_id = $1);

@@ -14,6 +14,7 @@ NO_MARKS: Final[dict[str, Any]] = {
     "review": None,
     "voided": None,
     "credited_by": [],
+    "credited_lines": [],
     "payments": [],
     "amount_due": None,
     "overpaid": None,

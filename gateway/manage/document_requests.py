@@ -29,6 +29,7 @@ from gateway.manage.context import queries as shared
 from gateway.manage.document_marks import queries
 from gateway.manage.documents import document_answers
 from gateway.manage.idempotency import KEY_HEADER, read_key
+from gateway.manage.line_items import cell_ref
 from schemas.errors import Conflict, InvalidInput, NotFound, Problem
 from schemas.event_ref import shard_key_of
 
@@ -48,7 +49,11 @@ _ACTIONS: Final = {
     "WRITE_OFF": "document.write_off_asked",
 }
 
-_FIELDS: Final = {"amount_digits": "/amount", "paid_date_ahead": "/paid_date"}
+_FIELDS: Final = {
+    "amount_digits": "/amount",
+    "line_amount_digits": "/lines",
+    "paid_date_ahead": "/paid_date",
+}
 """What a request can be refused for that is wrong in a field of it."""
 
 Place = tuple[int, UUID]
@@ -67,12 +72,35 @@ def read_reason(fields: Fields) -> dict[str, Any]:
 
 
 def read_credit(fields: Fields) -> dict[str, Any]:
-    """Read what is taken off, tax included, and why; without an amount, all that is left."""
-    amount = fields.optional(values.fee, "amount")
-    if amount == 0:
-        fields.add("number_not_positive", "must be more than zero", "amount")
-    said = read_reason(fields)
-    return said if amount is None else said | {"amount": format(amount, "f")}
+    """Read what is taken off, tax included, and why; without an amount or lines, all that is left.
+
+    Of a line what it says is taken: an amount as the line's, before discount and tax, or a
+    quantity; with neither, all that is left of it.
+    """
+    said = read_reason(fields) | _positive(fields, "amount")
+    lines = [_read_line(line) for line in fields.each("lines") or ()]
+    if lines and "amount" in said:
+        fields.add("amount_and_lines", "must be left out where lines are credited", "amount")
+    if fields.has("lines") and not lines:
+        fields.add("required", "must list at least one line", "lines")
+    return said | {"lines": lines} if lines else said
+
+
+def _read_line(fields: Fields) -> dict[str, Any]:
+    """Read what is taken off a line."""
+    ref = fields.required(values.ref, "line_item_ref", "line_item_id")
+    said = {"line_item_ref": str(ref)} | _positive(fields, "amount") | _positive(fields, "quantity")
+    if "amount" in said and "quantity" in said:
+        fields.add("amount_and_quantity", "can't have both", "quantity")
+    return said
+
+
+def _positive(fields: Fields, name: str) -> dict[str, Any]:
+    """Read a number above zero, where there is one."""
+    found = fields.optional(values.fee, name)
+    if found == 0:
+        fields.add("number_not_positive", "must be more than zero", name)
+    return {} if found is None else {name: format(found, "f")}
 
 
 def _reason(value: object) -> str:
@@ -118,9 +146,34 @@ async def send(request: web.Request) -> web.Response:
 async def credit(request: web.Request) -> web.Response:
     """POST /api/invoices/<invoice_ref>/credit: issue a credit document, which is the answer.
 
-    Over a part of what the document asks for, or all that is left of it.
+    Over a part of what the document asks for, over parts of its lines, or all that is left of it.
     """
-    return await _ask(request, "CREDIT", await _said(request, read_credit))
+    said = await _said(request, read_credit)
+    if "lines" in said:
+        said["lines"] = await _placed(request, path_ref(request, "invoice_ref"), said["lines"])
+    return await _ask(request, "CREDIT", said)
+
+
+async def _placed(
+    request: web.Request, document_ref: UUID, lines: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Say where in the document the lines are that are named, as the API shows them."""
+    place = shard_key_of(document_ref.int)
+    async with transaction(request) as (connection, tenant_id):
+        rows = await connection.fetch(
+            shared.list_document_lines, tenant_id, [place], [document_ref]
+        )
+    found: dict[str, list[list[int]]] = {}
+    for row in rows:
+        ref, cell = row["line_item_ref"], row["cell"]
+        at = [row["product_position"], row["position"]]
+        for known in {ref, cell_ref(ref, cell)} if row["model"] == "MATRIX" else {ref}:
+            found.setdefault(str(known), []).append(at)
+    unknown = [at for at, line in enumerate(lines) if line["line_item_ref"] not in found]
+    if rows and unknown:
+        detail = "names no line of this document"
+        raise InvalidInput("line_unknown", detail, f"/lines/{unknown[0]}/line_item_ref")
+    return [line | {"places": found.get(line["line_item_ref"], [])} for line in lines]
 
 
 async def _said(request: web.Request, read: Any) -> dict[str, Any]:  # noqa: ANN401 - a reader

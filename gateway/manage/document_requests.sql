@@ -41,6 +41,15 @@ WHERE c.tenant_id = $1 AND c.shard_key = ANY ($2) AND c.parent_document_ref = AN
     AND c.kind = 'CREDIT' AND c.number IS NOT NULL
 GROUP BY c.parent_document_ref
 UNION ALL
+SELECT c.document_ref, 'credited_lines', jsonb_agg(jsonb_build_object(
+    'line_item_ref', l.line_item_ref, 'item', l.item, 'quantity', c.quantity, 'amount', c.amount,
+    'total', c.total) ORDER BY c.position)::text
+FROM document_line_credit c
+JOIN document_line l ON l.shard_key = c.shard_key AND l.document_ref = c.parent_document_ref
+    AND l.product_position = c.product_position AND l.position = c.line_position
+WHERE c.tenant_id = $1 AND c.shard_key = ANY ($2) AND c.document_ref = ANY ($3)
+GROUP BY c.document_ref
+UNION ALL
 SELECT p.document_ref, 'payments', jsonb_agg(jsonb_build_object(
     'payment_ref', p.payment_ref, 'amount', p.amount, 'paid_date', p.paid_date,
     'method', p.method, 'reference', p.reference, 'recorded_by', p.recorded_by,

@@ -1548,6 +1548,27 @@ contract and currency that was issued by then; total_in_contract of later ones l
 CREATE INDEX document_void_contract
 ON document_void (shard_key, contract_ref, currency, after_number);
 
+CREATE TABLE document_line_credit (
+    shard_key integer NOT NULL,
+    document_ref uuid NOT NULL,
+    position smallint NOT NULL,
+    tenant_id integer NOT NULL,
+    parent_document_ref uuid NOT NULL,
+    product_position smallint NOT NULL,
+    line_position smallint NOT NULL,
+    amount numeric NOT NULL CHECK (amount > 0),
+    quantity numeric CHECK (quantity > 0),
+    total numeric NOT NULL CHECK (total >= 0),
+    PRIMARY KEY (shard_key, document_ref, position),
+    FOREIGN KEY (shard_key, document_ref) REFERENCES document
+);
+COMMENT ON TABLE document_line_credit IS
+'Writer: invoicer. What a CREDIT, document_ref, takes off a line of its parent. amount is as the
+line''s, before discount and tax; quantity: where one was asked for; total: after discount and with
+tax, its part of the credit. One that is voided counts no more.';
+CREATE INDEX document_line_credit_parent
+ON document_line_credit (shard_key, parent_document_ref, product_position, line_position);
+
 CREATE TABLE payment (
     shard_key integer NOT NULL,
     payment_ref uuid NOT NULL,
@@ -1937,7 +1958,7 @@ DO $$
 DECLARE
     content text;
 BEGIN
-    FOREACH content IN ARRAY ARRAY['document_product', 'document_line', 'document_adjustment'] LOOP
+    FOREACH content IN ARRAY ARRAY['document_product', 'document_line', 'document_adjustment', 'document_line_credit'] LOOP
         EXECUTE format('CREATE TRIGGER %1$I AFTER INSERT ON %2$I REFERENCING NEW TABLE AS changed
             FOR EACH STATEMENT EXECUTE FUNCTION keep_issued_content()',
             content || '_added', content);

@@ -227,3 +227,23 @@ async def test_the_narrowest_word_decides_whether_a_document_is_held(
     states = {found for found, _, _ in await desk.documents()}
     assert state in states
     assert states <= {state, "LATE"}
+
+
+async def test_credits_of_lines_are_proved(desk: Desk) -> None:
+    await desk.close()
+    asked = {"places": [[0, 0]], "line_item_ref": "calls"}
+    for more in ({"amount": "1"}, {"quantity": "100"}, {}):
+        details = {"lines": [asked | more], "reason": "an outage"}
+        assert await desk.ask("CREDIT", "INV-2026-001", **details) == "DONE"
+    left = await desk.connection.fetchval(
+        "SELECT sum(total) FROM document WHERE document_number = 'INV-2026-001' OR kind = 'CREDIT'"
+    )
+    assert left == 0
+    assert await desk.draw() == 8
+    assert await desk.broken() == []
+    for spoil in (
+        "UPDATE document_line_credit SET total = total + 1",
+        "UPDATE document_line_credit SET amount = 1000000",
+        "UPDATE document_line_credit SET line_position = 7",
+    ):
+        assert await desk.broken(spoil), spoil

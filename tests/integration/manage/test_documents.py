@@ -13,6 +13,7 @@ UNCORRECTED = {"adjustments": [], "adjusted_by": [], "adjustment_waits": False} 
     "review": None,
     "voided": None,
     "credited_by": [],
+    "credited_lines": [],
     "payments": [],
     "amount_due": 1155.48,
     "overpaid": 0,
