@@ -191,6 +191,10 @@ async def scan_once(
         async with pool.acquire() as connection:
             cuts = await repository.find_lost_cuts(connection, since, before, batch_size_max)
             metrics.INPUTS_PARKED.set(await connection.fetchval(queries.count_parked))
+            waiting = await connection.fetchrow(queries.count_under_review)
+            assert waiting is not None, "an aggregate has a row"
+            metrics.DOCUMENTS_UNDER_REVIEW.set(waiting["documents"])
+            metrics.REVIEW_AGE_SECONDS.set(waiting["age"])
         metrics.PERIODS_OVERDUE.set(len(cuts))
         if not cuts:
             return found

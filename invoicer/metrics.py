@@ -63,6 +63,12 @@ REQUESTS = Counter(
 REQUEST_AGE_SECONDS = Gauge(
     "invoicer_document_request_age_seconds", "Age of the oldest request that nobody has done yet."
 )
+DOCUMENTS_UNDER_REVIEW = Gauge(
+    "invoicer_documents_under_review", "Documents that wait for a person's approval."
+)
+REVIEW_AGE_SECONDS = Gauge(
+    "invoicer_review_age_seconds", "How long the oldest document has been waiting for approval."
+)
 WEBHOOK_ATTEMPTS = Counter(
     "invoicer_webhook_attempts_total",
     "Tries to deliver a webhook, by what came of it.",

@@ -569,6 +569,14 @@ LIMIT $3;
 -- name: count_parked
 SELECT count(*) FROM parked_input;
 
+-- name: count_under_review
+-- What waits for people, and for how long the oldest of it has.
+SELECT count(*) AS documents,
+    coalesce(extract(epoch FROM now() - min(r.held_at)), 0)::float8 AS age
+FROM document d
+JOIN document_review r ON r.shard_key = d.shard_key AND r.document_ref = d.document_ref
+WHERE d.state = 'UNDER_REVIEW';
+
 -- name: claim_outbox
 -- Work that is due; another process passes over what this one holds.
 SELECT shard_key, outbox_id, document_ref, attempts, copy

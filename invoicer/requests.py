@@ -8,7 +8,7 @@ somebody keeps such a lock for long, the request is left for later, and the othe
 
 import asyncio
 import time
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -27,6 +27,9 @@ from runtime.postgres import TRANSIENT_ERRORS, Connection
 from schemas.errors import BillingError, NotFound
 
 _log = get_logger()
+
+REQUEST_FAILED: Final = "request_failed"
+"""The code of what nobody foresaw: a fault of ours."""
 
 
 class Outcome(NamedTuple):
@@ -78,7 +81,8 @@ class RequestWorker(OutboxLoop):
         if done is None:
             return 0
         request, outcome = done
-        metrics.REQUESTS.labels(request.action, outcome.outcome).inc()
+        is_ours = outcome.code == REQUEST_FAILED
+        metrics.REQUESTS.labels(request.action, "FAILED" if is_ours else outcome.outcome).inc()
         _log.info(
             "document_request",
             action=request.action,
@@ -126,7 +130,7 @@ class RequestWorker(OutboxLoop):
         """Answer what nobody foresaw, too: the next request must not wait behind it."""
         said = f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
         _log.warning("document_request_failed", request_ref=str(request.request_ref), error=said)
-        return Outcome("REFUSED", "request_failed", said)
+        return Outcome("REFUSED", REQUEST_FAILED, said)
 
     async def _do(self, connection: Connection, request: Request) -> UUID:
         place = (request.shard_key, request.document_ref, request.tenant_id)

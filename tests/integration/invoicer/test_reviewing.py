@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import uuid4
 
 import asyncpg
 import msgspec
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 
 from deploy.verify.check import Finding, Scope
 from deploy.verify.documents import check_lines, check_totals
+from invoicer.consumer import scan_once
 from invoicer.intake import Intake
 from invoicer.outbox import OutboxWorker
 from invoicer.requests import RequestWorker
@@ -30,7 +33,7 @@ class Desk:
         self, connection: asyncpg.Connection, pool: asyncpg.Pool, books: Books, intake: Intake
     ) -> None:
         self.connection = connection
-        self._books, self._intake = books, intake
+        self._books, self._intake, self._pool = books, intake, pool
         events = (asyncio.Event(), asyncio.Event())
         self._requests = RequestWorker(pool, SETTINGS, *events, system_clock)
         self._outbox = OutboxWorker(pool, SETTINGS, *events)
@@ -81,6 +84,13 @@ class Desk:
             "SELECT state, document_number, total FROM document ORDER BY number_in_contract"
         )
         return [(row["state"], row["document_number"], str(row["total"])) for row in rows]
+
+    async def measure(self) -> tuple[float | None, ...]:
+        """Scan as the invoicer does by the clock; how many documents wait, and since when."""
+        now = system_clock()
+        await scan_once(self._pool, self._intake, now - timedelta(days=1), now, 10)
+        names = ("invoicer_documents_under_review", "invoicer_review_age_seconds")
+        return tuple(REGISTRY.get_sample_value(name) for name in names)
 
     async def draw(self) -> int:
         while await self._outbox.work_once():
@@ -247,3 +257,13 @@ async def test_credits_of_lines_are_proved(desk: Desk) -> None:
         "UPDATE document_line_credit SET line_position = 7",
     ):
         assert await desk.broken(spoil), spoil
+
+
+async def test_what_waits_for_a_person_is_measured(desk: Desk) -> None:
+    assert await desk.measure() == (0, 0)
+    await desk.hold()
+    await desk.close()
+    held = "UPDATE document_review SET held_at = now() - interval '1 hour'"
+    await desk.connection.execute(held)
+    count, age = await desk.measure()
+    assert (count, age is not None and 3600 <= age < 3700) == (1, True)
