@@ -53,7 +53,14 @@ async def test_what_get_answers_can_be_put_back_and_changes_nothing(
         (
             "entity",
             {"name": "Small"},
-            {"legal_name", "timezone", "currency", "net_terms", "document_number_format"},
+            {
+                "legal_name",
+                "timezone",
+                "currency",
+                "net_terms",
+                "document_number_format",
+                "review",
+            },
         ),
         ("usage_product", {"name": "Bytes"}, {"aggregation", "relation"}),
     ],
