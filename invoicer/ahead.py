@@ -14,15 +14,9 @@ from msgspec.structs import replace
 
 from invoicer.assembly import Assembly, CutPeriod, ProductTerms
 from invoicer.crediting import Draw, Drawn, draw_for_event, dues
-from schemas.document import (
-    AccountingEventType,
-    Adjustment,
-    DocumentLine,
-    DocumentProduct,
-    DraftedDocument,
-)
+from schemas.ahead_drafting import taken_off
+from schemas.document import AccountingEventType, Adjustment, DocumentProduct, DraftedDocument
 from schemas.document_ref import document_ref
-from schemas.money import Amount, Quantity
 
 
 class AheadPart(msgspec.Struct, frozen=True):
@@ -60,40 +54,7 @@ def ahead_parts(
 
 def given_back(part: AheadPart) -> AheadPart:
     """Return the part that takes one off again."""
-    product = part.product
-    return replace(
-        part,
-        product=replace(
-            product,
-            lines=tuple(_negated(line) for line in product.lines),
-            sub_total=-product.sub_total,
-            total=-product.total,
-            discount=-product.discount,
-            discounted=-product.discounted,
-        ),
-        tax=-part.tax,
-    )
-
-
-def _negated(line: DocumentLine) -> DocumentLine:
-    exact = line.exact_quantity
-    return replace(
-        line,
-        quantity=Quantity(-line.quantity),
-        exact_quantity=None if exact is None else -exact,
-        tiers=tuple(
-            replace(
-                tier,
-                quantity=Quantity(-tier.quantity),
-                flat_fee=type(tier.flat_fee)(-tier.flat_fee),
-                amount=Amount(-tier.amount),
-            )
-            for tier in line.tiers
-        ),
-        usage_amount=Amount(-line.usage_amount),
-        amount=-line.amount,
-        event_count=-line.event_count,
-    )
+    return replace(part, product=taken_off(part.product), tax=-part.tax)
 
 
 def draw_ahead(

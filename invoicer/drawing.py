@@ -103,9 +103,10 @@ def _draw_one(key: DocumentKey, given: _Given) -> tuple[Assembly, list[Draw]]:
     assembly = assemble(key, group, cuts, given.lines, running.spent, aheads=ahead)
     for product in assembly.draft.products:
         running.set_spent(product)
-    # What is given back is there for the shorter period again.
+    # What is given back is there for the period as it is now again.
     back = list(given.aheads.given.get(ref, ()))
-    drawn_back = draw_ahead(back, group, assembly.draft.currency_digits, running.drawn)
+    sold = [one for (of, _), own in given.terms.items() if of == key.contract_ref for one in own]
+    drawn_back = draw_ahead(back, sold, assembly.draft.currency_digits, running.drawn)
     if ref in given.billed:
         assembly, drawn = _rest(assembly, group, cuts, given.billed[ref], running)
     else:

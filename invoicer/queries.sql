@@ -104,11 +104,23 @@ SELECT tenant_ref FROM tenant WHERE tenant_id = $1;
 
 -- name: find_opened
 -- What was to be billed ahead of periods, with the document that it was for and that document's
--- state; null: it came to nothing. And what was billed ahead of a period which one of these is the
--- shorter version of: by successor_ref.
-WITH wanted AS (
+-- state; null: it came to nothing. And what was billed ahead of what these have taken the place of,
+-- as the first periods of a later version of their contract: by successor_ref.
+WITH RECURSIVE wanted AS (
     SELECT p.* FROM unnest($1::integer[], $2::uuid[]) AS k (shard_key, period_ref)
     JOIN billing_period p ON p.shard_key = k.shard_key AND p.period_ref = k.period_ref
+), former AS (
+    -- A version that was itself replaced before it billed anything has given nothing back.
+    SELECT w.period_ref AS settled_ref, s.shard_key, s.contract_product_ref, s.from_date,
+        s.successor_ref
+    FROM wanted w
+    JOIN contract_succession s ON s.shard_key = w.shard_key
+        AND s.successor_ref = w.contract_product_ref AND s.from_date = w.start_date
+    UNION
+    SELECT f.settled_ref, s.shard_key, s.contract_product_ref, s.from_date, f.successor_ref
+    FROM former f
+    JOIN contract_succession s ON s.shard_key = f.shard_key
+        AND s.successor_ref = f.contract_product_ref AND s.from_date = f.from_date
 )
 SELECT i.shard_key, i.document_ref, i.period_ref, cp.contract_ref, cp.document_group,
     own.issue_date, own.successor_ref, own.settled_ref, d.state,
@@ -121,13 +133,11 @@ FROM (
         NULL::uuid AS successor_ref, w.period_ref AS settled_ref
     FROM wanted w
     UNION ALL
-    SELECT b.shard_key, b.contract_product_ref, b.period_ref, b.issue_date, s.successor_ref,
-        w.period_ref
-    FROM wanted w
-    JOIN contract_succession s ON s.shard_key = w.shard_key
-        AND s.successor_ref = w.contract_product_ref
-    JOIN billing_period b ON b.shard_key = s.shard_key
-        AND b.contract_product_ref = s.contract_product_ref AND b.start_date >= s.from_date
+    SELECT b.shard_key, b.contract_product_ref, b.period_ref, b.issue_date, f.successor_ref,
+        f.settled_ref
+    FROM former f
+    JOIN billing_period b ON b.shard_key = f.shard_key
+        AND b.contract_product_ref = f.contract_product_ref AND b.start_date >= f.from_date
 ) own
 JOIN document_input i ON i.shard_key = own.shard_key
     AND i.contract_product_ref = own.contract_product_ref AND i.period_ref = own.period_ref

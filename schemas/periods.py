@@ -48,7 +48,8 @@ class BillingTerms(msgspec.Struct, frozen=True):
     bound: a contract that is edited has others before or after. Cycles stand where they would
     without these bounds; no period of terms that begin to count later is the contract's first.
     ahead_since: periods that begin before are not billed ahead, whatever the payment time; None:
-    there are none such.
+    there are none such. With since they are billed behind their end, as after use: an edit rates
+    them anew, and a part of them may have been billed ahead before it.
     Raises InvalidInput that lists every wrong field.
     """
 
@@ -339,11 +340,18 @@ def _period(terms: BillingTerms, number: int) -> Period | None:
     )
 
 
+def _is_whole(terms: BillingTerms, start: date) -> bool:
+    """Tell whether a period is billed as a whole, though other periods of its terms are not."""
+    return terms.ahead_since is not None and start < terms.ahead_since
+
+
 def _issue_date(terms: BillingTerms, start: date, end: date) -> date:
     """Return the day on which the document of a period is due, never before the first issue day."""
-    if terms.unit == "ONE_TIME":
+    if terms.since is not None and _is_whole(terms, start):
+        due = end
+    elif terms.unit == "ONE_TIME":
         return terms.issue_day or (start if terms.payment_time == "BEFORE_USE" else end)
-    if terms.payment_time == "AFTER_USE":
+    elif terms.payment_time == "AFTER_USE":
         due = end
     elif terms.payment_time == "BEFORE_USE" or terms.issue_day is not None:
         # DURING_USE too: with an issue day its place in every period is the bound it starts at.
@@ -362,9 +370,7 @@ def _rest_date(
     not move it: what was billed ahead names that document.
     """
     start, end = bounds
-    if terms.payment_time == "AFTER_USE":
-        return issue_date
-    if terms.ahead_since is not None and start < terms.ahead_since:
+    if terms.payment_time == "AFTER_USE" or _is_whole(terms, start):
         return issue_date
     if terms.until is not None:
         terms = msgspec.structs.replace(terms, until=None)

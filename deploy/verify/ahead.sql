@@ -73,6 +73,47 @@ WHERE ahead.is_ahead AND root.number IS NOT NULL AND part.sub_total >= 0
            OR own.document_ref <> part.document_ref
               AND own.root_document_ref = part.root_document_ref AND own.total = -part.total))
 UNION ALL
+-- … and where a later version has taken the period's place and is billed, it gives the part back.
+SELECT format('period %s is billed ahead by %s, and document %s, which bills what took its place, '
+              'is issued without giving it back', part.period_ref, part.document_ref,
+              later.document_number) AS witness
+FROM (
+    WITH RECURSIVE heir AS (
+        SELECT shard_key, contract_product_ref, from_date, successor_ref
+        FROM contract_succession WHERE successor_ref IS NOT NULL
+        UNION
+        SELECT heir.shard_key, heir.contract_product_ref, heir.from_date, next.successor_ref
+        FROM heir JOIN contract_succession next
+            ON (next.shard_key, next.contract_product_ref, next.from_date)
+             = (heir.shard_key, heir.successor_ref, heir.from_date)
+        WHERE next.successor_ref IS NOT NULL
+    )
+    SELECT * FROM heir
+) AS heir
+JOIN billing_period old
+    ON (old.shard_key, old.contract_product_ref) = (heir.shard_key, heir.contract_product_ref)
+    AND old.start_date >= heir.from_date
+JOIN document_product part
+    ON (part.shard_key, part.period_ref) = (old.shard_key, old.period_ref)
+    AND part.root_document_ref IS NOT NULL AND part.total >= 0
+JOIN document_adjustment ahead
+    ON (ahead.shard_key, ahead.document_ref, ahead.root_document_ref)
+     = (part.shard_key, part.document_ref, part.root_document_ref)
+JOIN billing_period anew
+    ON (anew.shard_key, anew.contract_product_ref, anew.start_date)
+     = (heir.shard_key, heir.successor_ref, heir.from_date)
+JOIN document_product billed
+    ON (billed.shard_key, billed.period_ref) = (anew.shard_key, anew.period_ref)
+    AND billed.root_document_ref IS NULL
+JOIN document later
+    ON (later.shard_key, later.document_ref) = (billed.shard_key, billed.document_ref)
+WHERE ahead.is_ahead AND later.kind = 'PERIOD' AND later.number IS NOT NULL
+  AND ($1::integer IS NULL OR ahead.tenant_id = $1)
+  AND NOT EXISTS (
+    SELECT FROM document_product back
+    WHERE (back.shard_key, back.document_ref, back.period_ref)
+        = (later.shard_key, later.document_ref, part.period_ref))
+UNION ALL
 SELECT format('period %s was given back %s of the %s that was billed ahead of it', period_ref,
               back, ahead) AS witness
 FROM (

@@ -114,7 +114,11 @@ WITH relation (child, name, parent, tenant_id, parent_tenant_id) AS (
            p.tenant_id
     FROM charge_cut c
     LEFT JOIN charge p USING (shard_key, charge_ref, period_ref, contract_line_ref, cell)
-    WHERE c.event_count > 0
+    WHERE c.event_count > 0 AND (p.charge_ref IS NOT NULL OR NOT EXISTS (
+        -- What was billed ahead of a period that an edit has replaced stays, without its charges.
+        SELECT FROM billing_period b JOIN contract_product s USING (shard_key, contract_product_ref)
+        WHERE (b.shard_key, b.period_ref, 0) = (c.shard_key, c.period_ref, c.cut_number)
+          AND s.until_date <= b.start_date))
     UNION ALL
     SELECT 'document', c.document_ref::text, 'contract', c.tenant_id, p.tenant_id
     FROM document c LEFT JOIN contract p USING (shard_key, contract_ref, customer_id)

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import msgspec
 from aiohttp import web
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gateway.manage.answers import json_answer
 from gateway.manage.body import Body, parse_json
@@ -33,7 +31,9 @@ from gateway.manage.contract_plan import (
     Asked,
     Change,
     Identity,
+    billed_behind,
     groups_of,
+    in_its_term,
     merge_products,
     plan,
     rated_anew,
@@ -41,7 +41,6 @@ from gateway.manage.contract_plan import (
 from gateway.manage.contract_writing import (
     Place,
     RefMaker,
-    SettledProduct,
     add_product,
     load_reference,
     payable,
@@ -58,7 +57,6 @@ from runtime.postgres import Connection
 from schemas.contract_lifecycle import ContractState, ways_from
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import month_of, shard_key_of, tenant_bits
-from schemas.renewal import term_end
 
 _DAY: Final = timedelta(days=1)
 _ABSENT: Final = (None, "")
@@ -114,19 +112,6 @@ async def hold_contract(connection: Connection, tenant_id: int, contract_ref: UU
     return Contract(tenant_id, row, products, shown)
 
 
-def refuse_ahead(contract: Contract, wanted: Sequence[str]) -> None:
-    """Refuse to rate a running period anew of which a part is billed ahead.
-
-    wanted: the payment times that its products are to have. Raises InvalidInput.
-    """
-    if {*(one.row["payment_time"] for one in contract.standing), *wanted} != {"AFTER_USE"}:
-        detail = (
-            "can't be true where products are billed before or during use: a part of the running "
-            "period has its document already; let it count from the next period on"
-        )
-        raise InvalidInput("not_supported_yet", detail, "/include_current_invoice")
-
-
 def refuse_single_events(contract: Contract, wanted: Sequence[str] = ()) -> None:
     """Refuse to rate a running period anew whose events have documents of their own.
 
@@ -158,27 +143,22 @@ async def edit_contract(request: web.Request) -> web.Response:
         warnings = body.finish()
         reference = await load_reference(body, connection, tenant_id, edit.contract)
         settled = settle(body, edit.contract, reference)
-        settled = [_in_its_term(one, matched[p], now) for p, one in enumerate(settled)]
+        settled = [in_its_term(one, matched[p], now) for p, one in enumerate(settled)]
         if edit.includes_current:
             refuse_single_events(contract, [one.net_terms for one in settled])
-            refuse_ahead(contract, [one.product.payment_time for one in settled])
         asked = [Asked(one, p, matched[p]) for p, one in enumerate(settled)]
         rows = [_terms(one, reference.customer) for one in asked]
-        mode = edit.contract.invoice_mode
-        regroups = mode != contract.row["invoice_mode"] and len(asked) > 1
-        changes = plan(
-            *(asked, contract.products, rows, now),
-            includes_current=edit.includes_current,
-            regroups=regroups,
-        )
-        body.refuse()
-        header = (edit.contract.po_number, edit.contract.closing, edit.contract.review, mode)
+        changes, afresh = await _plan(body, connection, contract, edit, asked, rows, now)
+        own = edit.contract
+        header = (own.po_number, own.closing, own.review, own.invoice_mode)
         if changes or header != header_of(contract.row):
             version = Version("EDITED", edit.includes_current, header, "ACTIVE")
             await begin(request, connection, contract, version)
             place, products = contract.row["shard_key"], list(rated_anew(changes))
             await refuse_archived(connection, place, reference.customer, products)
-            await _write_changes(request, connection, contract, changes, reference.customer, mode)
+            await _write_changes(
+                request, connection, contract, changes, header, reference.customer, afresh=afresh
+            )
             after = sent.fields.values
             await note(
                 *(request, connection, "contract.edited", contract_ref),
@@ -187,6 +167,40 @@ async def edit_contract(request: web.Request) -> web.Response:
             )
         answer = await show(connection, contract)
     return json_answer(answer, warnings=warnings)
+
+
+async def _plan(
+    body: Body,
+    connection: Connection,
+    contract: Contract,
+    edit: Edit,
+    asked: Sequence[Asked],
+    rows: Sequence[tuple[Any, ...]],
+    now: datetime,
+) -> tuple[list[Change], bool]:
+    """Return what changes, and whether no document is to have products of before and of after.
+
+    rows: the terms asked for, as they are stored. What running periods have billed ahead already is
+    given back by the documents that bill them anew; so these are others than those that were to
+    settle it, and all products that shared these go along.
+    """
+    products, anew = contract.products, edit.includes_current
+    afresh = edit.contract.invoice_mode != contract.row["invoice_mode"]
+    changes = plan(
+        asked, products, rows, now, includes_current=anew, regroups=afresh and len(asked) > 1
+    )
+    body.refuse()
+    if not anew:
+        return changes, afresh
+    if changes and not afresh:
+        refs = [one.ref for one in products]
+        key = (contract.tenant_id, contract.row["shard_key"])
+        since = min(change.from_date for change in changes)
+        afresh = await connection.fetchval(queries.have_billed_ahead, *key, refs, since)
+        if afresh:
+            changes = plan(asked, products, rows, now, includes_current=True, regroups=True)
+            body.refuse()
+    return [billed_behind(change, rows, now) for change in changes], afresh
 
 
 def _merged(sent: Body, contract: Contract) -> tuple[Body, list[Standing | None]]:
@@ -223,18 +237,6 @@ def _check_fixed(body: Body, contract: Contract, edit: Edit) -> None:
         fields.add("customer_fixed", detail, "customer_ref")
     if edit.contract.is_draft:
         fields.add("draft_published", "can't become a draft again; cancel it instead", "draft")
-
-
-def _in_its_term(settled: SettledProduct, former: Standing | None, now: datetime) -> SettledProduct:
-    """Let a product that renews itself no more end with its running term, unless it says when."""
-    if former is None or settled.product.renews or former.row["term_end_date"] is None:
-        return settled
-    dates, end = settled.dates, former.row["term_end_date"]
-    if dates.end_date != end:
-        return settled
-    today = now.astimezone(ZoneInfo(former.terms.timezone)).date()
-    last = term_end(former.row["billing_start_date"], end, today)
-    return replace(settled, dates=replace(dates, end_date=last))
 
 
 def _terms(asked: Asked, customer: asyncpg.Record) -> tuple[Any, ...]:
@@ -293,12 +295,14 @@ async def _write_changes(
     connection: Connection,
     contract: Contract,
     changes: Sequence[Change],
+    header: Header,
     customer: asyncpg.Record,
-    mode: str,
+    *,
+    afresh: bool,
 ) -> None:
     """Add the products of a new version, and what they take the place of.
 
-    mode: what shares documents from then on.
+    afresh: none of them shares documents with what was there before.
     """
     tenant_id, place, contract_ref = contract.key
     maker = RefMaker(month_of(contract_ref.int), place, tenant_bits(caller(request).tenant_ref))
@@ -306,17 +310,25 @@ async def _write_changes(
     wanted = [None if c.settled is None else payable(c.settled, customer) for c in changes]
     groups = groups_of(
         *(changes, contract.products, standing, wanted),
-        is_collective=mode == "COLLECTIVE",
-        afresh=mode != contract.row["invoice_mode"],
+        is_collective=header[-1] == "COLLECTIVE",
+        afresh=afresh,
     )
     for change, group in zip(changes, groups, strict=True):
-        await refuse_closed(connection, contract, change.ended, change.from_date)
+        gives_back = change.settled is not None and change.is_anew
+        await refuse_closed(
+            connection, contract, change.ended, change.from_date, gives_back=gives_back
+        )
         successor = None
         if change.settled is not None:
             key = (tenant_id, contract_ref, change.position, group, contract.next_version)
             asked = Asked(change.settled, change.position, change.former)
             terms = change.carry(_terms(asked, customer))
-            stands = Place(*key, since=change.since, carries_on=change.carries_on)
+            stands = Place(
+                *key,
+                since=change.since if change.ahead_since is None else change.from_date,
+                carries_on=change.carries_on,
+                ahead_since=change.ahead_since,
+            )
             lines = change.settled.lines
             successor = await add_product(connection, maker, stands, terms, lines)
         await end(connection, contract, "EDITED", change.ended, change.from_date, successor)
@@ -349,12 +361,20 @@ async def end(
 
 
 async def refuse_closed(
-    connection: Connection, contract: Contract, ended: Sequence[Standing], day: date
+    connection: Connection,
+    contract: Contract,
+    ended: Sequence[Standing],
+    day: date,
+    *,
+    gives_back: bool = False,
 ) -> None:
-    """Raise Conflict where a period that would have to be rated anew was closed."""
+    """Raise Conflict where a period that would have to be rated anew was closed, or billed ahead.
+
+    gives_back: what takes the place of the one from that day on gives back its part.
+    """
     refs = [one.ref for one in ended]
     key = (contract.tenant_id, contract.row["shard_key"])
-    closed = await connection.fetchval(queries.find_closed_since, *key, refs, day)
+    closed = await connection.fetchval(queries.find_closed_since, *key, refs, day, gives_back)
     if closed is not None:
         detail = (
             f"the period from {closed} on was closed, or billed ahead, and keeps its terms: "

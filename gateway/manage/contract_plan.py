@@ -17,9 +17,11 @@ from msgspec.structs import replace
 from gateway.manage import values
 from gateway.manage.boundaries import Standing, boundary, chain_of
 from gateway.manage.contract_writing import TERMS_COLUMNS, SettledProduct, billing_terms
+from gateway.manage.payment_times import ahead_again_since
 from schemas.credits import carried_on
 from schemas.errors import InvalidInput
 from schemas.periods import first_instant
+from schemas.renewal import term_end
 
 _ABSENT: Final = (None, "")
 _decode: Final = msgspec.json.decode
@@ -30,7 +32,8 @@ class Change(Struct, frozen=True):
 
     settled: None: it ends. position: in the new list. since: from which day on it counts, None from
     its first. former: what it takes the place of, None: nothing. ended: whose days end on
-    from_date.
+    from_date. is_anew: a running period is rated anew. ahead_since: of one that is, see
+    `BillingTerms`.
     """
 
     settled: SettledProduct | None
@@ -39,6 +42,8 @@ class Change(Struct, frozen=True):
     former: Standing | None
     ended: Sequence[Standing]
     from_date: date
+    is_anew: bool = False
+    ahead_since: date | None = None
 
     @property
     def carries_on(self) -> UUID | None:
@@ -255,6 +260,18 @@ def _refuse_settled(
         settled.product.fields.add("contract_ended", detail, "commitments")
 
 
+def billed_behind(change: Change, rows: Sequence[tuple[Any, ...]], now: datetime) -> Change:
+    """Return a change of running periods, so that it bills those behind their end.
+
+    rows: the terms of the products asked for, as they are stored.
+    """
+    if change.settled is None or change.former is None:
+        return change
+    zone = rows[change.position][TERMS_COLUMNS.index("timezone")]
+    terms = replace(billing_terms(change.settled), timezone=zone, since=change.from_date)
+    return replace(change, is_anew=True, ahead_since=ahead_again_since(terms, now))
+
+
 def has_contract_commitment(text: str) -> bool:
     """Tell whether stored commitments hold one over the whole contract."""
     return any(term["over"] == "CONTRACT" for term in _decode(text))
@@ -268,6 +285,18 @@ def rated_anew(changes: Sequence[Change]) -> Iterator[SettledProduct]:
             yield replace(settled, dates=replace(settled.dates, start_date=change.since))
         elif settled is not None:
             yield settled
+
+
+def in_its_term(settled: SettledProduct, former: Standing | None, now: datetime) -> SettledProduct:
+    """Let a product that renews itself no more end with its running term, unless it says when."""
+    if former is None or settled.product.renews or former.row["term_end_date"] is None:
+        return settled
+    dates, end = settled.dates, former.row["term_end_date"]
+    if dates.end_date != end:
+        return settled
+    today = now.astimezone(ZoneInfo(former.terms.timezone)).date()
+    last = term_end(former.row["billing_start_date"], end, today)
+    return replace(settled, dates=replace(dates, end_date=last))
 
 
 def _added(one: Asked, now: datetime, *, includes_current: bool) -> Change:

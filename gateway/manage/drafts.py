@@ -7,16 +7,18 @@ own drafting makes of the usage rated so far; nothing is written.
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import reduce
 from itertools import takewhile
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from gateway.manage.context import queries
 from runtime.postgres import Connection
-from schemas.ahead_drafting import joined, settled
+from schemas.ahead_drafting import all_taken_off, joined, settled
 from schemas.commitments import read_commitments, true_ups_json
 from schemas.document import DocumentLine, DocumentProduct, DraftedDocument, tiers_json
 from schemas.document_ref import document_ref
@@ -122,8 +124,44 @@ async def draft_on(
         draft_document([_ahead_input(one, lines, billed) for one in own], currency)
         for own in ([one for one in settling if one.period.is_ahead], ahead)
     )
-    draft = joined(settled(whole, before), now) if ahead else settled(whole, before)
+    parts = [now] if ahead else []
+    parts += await _given_back(connection, tenant_id, settling)
+    draft = reduce(joined, parts, settled(whole, before))
     return Found(due, draft, {"issue_date": issue_date})
+
+
+async def _given_back(
+    connection: Connection, tenant_id: int, settling: Sequence[Due]
+) -> list[DraftedDocument]:
+    """Return what is billed ahead of periods whose place others have taken, taken off again.
+
+    settling: the periods that have. One draft for each document that bills something ahead.
+    """
+    if not settling:
+        return []
+    place = shard_key_of(settling[0].terms["contract_product_ref"].int)
+    taken = (
+        [one.terms["contract_product_ref"] for one in settling],
+        [one.period.start_date for one in settling],
+    )
+    former = await connection.fetch(queries.list_former_ahead, tenant_id, place, *taken)
+    if not former:
+        return []
+    refs = [row["contract_product_ref"] for row in former]
+    starts = [row["start_at"] for row in former]
+    rows = await connection.fetch(queries.list_terms_of_shard, tenant_id, place)
+    terms = {row["contract_product_ref"]: row for row in rows}
+    lines = await connection.fetch(queries.list_lines_of_products, tenant_id, place, refs)
+    cut = await connection.fetch(queries.list_billed_ahead, tenant_id, place, refs, starts)
+    by_document: dict[tuple[int, date], list[ProductInput]] = {}
+    for ref, start, issue_date in former:
+        own = terms[ref]
+        period = period_at(replace(BillingTerms.of_row(own), until=None), start)
+        assert period is not None, "it was opened"
+        made = _ahead_input(Due(own, period), lines, _by_place(cut))
+        by_document.setdefault((own["document_group"], issue_date), []).append(made)
+    currency = settling[0].terms["currency"]
+    return [all_taken_off(draft_document(own, currency)) for own in by_document.values()]
 
 
 def _by_place(rows: Sequence[Row]) -> dict[tuple[UUID, datetime], list[Row]]:
@@ -174,7 +212,7 @@ def ahead_periods(terms: BillingTerms, issue_date: date) -> list[Period]:
 
 def product_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput:
     """Put together what a product is drafted from: all its lines, with their usage so far."""
-    return msgspec.structs.replace(
+    return replace(
         product_so_far(due.terms, due.period, lines, totals),
         commitments=read_commitments(due.terms["commitments"]),
         spent_before=_spent_before(due.terms, due.period),
@@ -186,8 +224,8 @@ def _ahead_input(due: Due, lines: Sequence[Row], totals: Totals) -> ProductInput
     drawn = product_so_far(due.terms, due.period, lines, totals)
     if due.terms["payment_time"] == "BEFORE_USE" or due.period.start >= due.period.issued_at:
         fixed = [line for line in drawn.lines if not is_usage(line.price)]
-        drawn = msgspec.structs.replace(drawn, lines=fixed)
-    return msgspec.structs.replace(drawn, is_ahead=True)
+        drawn = replace(drawn, lines=fixed)
+    return replace(drawn, is_ahead=True)
 
 
 def _spent_before(terms: Row, period: Period) -> int | None:

@@ -48,6 +48,18 @@ def check_renewal(product: NewProduct, dates: Dates) -> None:
             product.terms.add("not_supported_yet", detail, "payment_time")
 
 
+def ahead_again_since(terms: BillingTerms, now: datetime) -> date | None:
+    """Return the day from which on the periods of terms are billed ahead that rate one anew.
+
+    The running period is billed behind its end, as a whole: what terms before have billed ahead of
+    it is given back then.
+    """
+    if terms.payment_time == "AFTER_USE" or now < first_instant(terms.first_day, terms.timezone):
+        return None
+    running = period_at(terms, now)
+    return terms.end_day if running is None else running.end_date
+
+
 def ahead_since(terms: BillingTerms, now: datetime) -> date | None:
     """Return the day from which on the periods of a new product are billed ahead; None: all are.
 

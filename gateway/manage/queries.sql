@@ -338,11 +338,20 @@ WHERE tenant_id = $1 AND subject = $2 AND ($3::bigint IS NULL OR number <= $3)
 ORDER BY number DESC LIMIT $4;
 
 -- name: find_closed_since
--- The first period from a day on, of some contract products, that was closed, or billed ahead.
+-- The first period from a day on, of some contract products, that was closed, or billed ahead; $5:
+-- what was billed ahead of the one that begins with that day does not count.
 SELECT min(start_date) FROM billing_period p
 WHERE tenant_id = $1 AND shard_key = $2 AND contract_product_ref = ANY ($3::uuid[])
-  AND start_date >= $4 AND (last_cut_number > 0 OR EXISTS (
+  AND start_date >= $4 AND (last_cut_number > 0 OR (NOT $5 OR start_date > $4) AND EXISTS (
     SELECT FROM period_cut c WHERE c.shard_key = $2 AND c.period_ref = p.period_ref));
+
+-- name: have_billed_ahead
+-- Whether some contract products have billed a part of a period from a day on.
+SELECT EXISTS (
+    SELECT FROM billing_period p
+    JOIN period_cut c ON c.shard_key = p.shard_key AND c.period_ref = p.period_ref
+    WHERE p.tenant_id = $1 AND p.shard_key = $2 AND p.contract_product_ref = ANY ($3::uuid[])
+      AND p.start_date >= $4);
 
 -- name: add_contract_line
 INSERT INTO contract_line (shard_key, contract_line_ref, tenant_id, contract_product_ref, position,
@@ -508,6 +517,35 @@ JOIN charge_cut c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref
     AND c.cut_number = 0
 WHERE b.tenant_id = $1 AND b.shard_key = $2 AND b.contract_product_ref = ANY ($3::uuid[])
     AND b.start_at = ANY ($4::timestamptz[]);
+
+-- name: list_former_ahead
+-- What is billed ahead of periods whose place others have taken. $3, $4: the contract products that
+-- have, and the first days of their periods.
+WITH RECURSIVE former AS (
+    SELECT s.contract_product_ref, s.from_date
+    FROM unnest($3::uuid[], $4::date[]) AS k (contract_product_ref, start_date)
+    JOIN contract_succession s ON s.tenant_id = $1 AND s.shard_key = $2
+        AND s.successor_ref = k.contract_product_ref AND s.from_date = k.start_date
+    UNION
+    SELECT s.contract_product_ref, s.from_date
+    FROM former f
+    JOIN contract_succession s ON s.tenant_id = $1 AND s.shard_key = $2
+        AND s.successor_ref = f.contract_product_ref AND s.from_date = f.from_date
+)
+SELECT b.contract_product_ref, b.start_at, b.issue_date
+FROM former f
+JOIN billing_period b ON b.tenant_id = $1 AND b.shard_key = $2
+    AND b.contract_product_ref = f.contract_product_ref AND b.start_date >= f.from_date
+JOIN period_cut c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref AND c.cut_number = 0
+-- On a document that was issued without it, it is not billed.
+WHERE NOT EXISTS (
+    SELECT FROM document_input i
+    JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
+    LEFT JOIN document_product p ON p.shard_key = i.shard_key AND p.document_ref = i.document_ref
+        AND p.period_ref = i.period_ref
+    WHERE i.shard_key = b.shard_key AND i.contract_product_ref = b.contract_product_ref
+      AND i.period_ref = b.period_ref AND d.number IS NOT NULL AND p.period_ref IS NULL)
+ORDER BY b.issue_date, b.contract_product_ref;
 
 -- name: list_lines_of_products
 SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item,

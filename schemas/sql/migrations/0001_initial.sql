@@ -638,7 +638,7 @@ a credit is known by its place in the list; overrides are as the API takes them,
 product as one version of its contract has it: it prices what lies from since_date on, and before
 until_date (null: no such bound). ahead_since: of a product that is billed before or during use, the
 periods that begin before then are billed as a whole: they had ended when it was made, and wait for a
-call (null: none are). term_end_date: of a product that renews itself, the last day of its first term;
+call, or, where since_date is there, it rates them anew (null: none are). term_end_date: of a product that renews itself, the last day of its first term;
 its billing_end_date is null, then. While is_pending it is being back-filled and prices nothing yet.
 carries_on_ref: the first of the rows that it carries on, null: none; those of one lineage_ref share
 prepaid credits, commitments over the contract and what meters weighted by time begin with.

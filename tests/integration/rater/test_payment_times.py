@@ -1,7 +1,7 @@
 """Contracts that are billed before or during use, from their usage to their documents."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -176,6 +176,60 @@ async def test_a_contract_cut_short_gets_back_what_was_billed_ahead(bench: Bench
         ("INVOICE", 17.6),
         ("CREDIT", pytest.approx(-9.51, abs=0.011)),
     ]
+    assert await broken(bench) == {}
+    assert await unproved(bench) == []
+    await bench.connection.execute("ALTER TABLE document_product DISABLE TRIGGER USER")
+    await bench.connection.execute(
+        "UPDATE document_product SET period_ref = gen_random_uuid() "
+        "WHERE root_document_ref IS NOT NULL AND total < 0"
+    )
+    assert "without giving it back" in (await broken(bench))["ahead"][0]
+
+
+@pytest.mark.parametrize("payment_time", ["BEFORE_USE", "DURING_USE"])
+@pytest.mark.parametrize("edits", [1, 2])
+@pytest.mark.parametrize("then", ["goes on", "is cancelled"])
+async def test_a_running_period_that_is_rated_anew_gives_back_what_was_billed_ahead(
+    bench: Bench, payment_time: str, edits: int, then: str
+) -> None:
+    terms: dict[str, Any] = {"start": date(2024, 1, 10), "end": date(2024, 4, 30), "tax": 19}
+    # By then a part of March is billed ahead.
+    edited_at = at(3, 10 if payment_time == "BEFORE_USE" else 31) + 13 * HOUR
+    started, following = date(2024, 3, 1), date(2024, 4, 1)
+    async with business(bench, at(1, 10), WILD, payment_time=payment_time, **terms) as own:
+        other = await make_contract(
+            bench.connection, own.customer, [await own.pricing()], closing="AUTOMATIC", **terms
+        )
+        await await_tasks(bench.connection)
+        for use in (use for use in USES if datetime.fromisoformat(use[1]) < edited_at):
+            await own.pass_by(use)
+        await own.end(edited_at)
+        mine, refs = own.contract, (own.contract.ref, other.ref)
+        upgrade = await own.pricing()
+        for edition in range(edits):
+            dear = {"model": "FLAT", "price": str(47 + edition)}
+            sold = [(None, dear), (own.meter, UNITS), (own.meter, TIERS)]
+            upgrade = await make_pricing(bench.connection, bench.tenant, sold)
+            changed: dict[str, Any] = {"tax": 7, "discount": 12}
+            other = await edit_contract(bench.connection, other, [upgrade], started, **changed)
+            changed |= {"ahead_since": following, "document_group": edition + 1}
+            mine = await edit_contract(bench.connection, mine, [upgrade], started, **changed)
+            await await_tasks(bench.connection)
+        if then == "is cancelled":
+            tomorrow = edited_at.date() + timedelta(days=1)
+            ended = {"payment_time": "AFTER_USE", "ahead_since": None, "until_date": tomorrow}
+            for contract in (mine, other):
+                await edit_contract(bench.connection, contract, [upgrade], started, **ended)
+                await await_tasks(bench.connection)
+        for use in (use for use in USES if datetime.fromisoformat(use[1]) >= edited_at):
+            await own.pass_by(use)
+        found = await own.end(at(6, 10))
+    sums = [sum(row["total"] for row in found if str(row["contract_ref"]) == ref) for ref in refs]
+    assert sums[0] == sums[1]
+    given_back = await bench.connection.fetchval(
+        "SELECT count(*) FROM document_adjustment WHERE is_ahead AND sub_total < 0"
+    )
+    assert given_back == 1
     assert await broken(bench) == {}
     assert await unproved(bench) == []
 

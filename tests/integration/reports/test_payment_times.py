@@ -28,6 +28,16 @@ def subscribe(reader: Reader, payment_time: str, *lines: dict[str, Any], **terms
     return ref
 
 
+async def is_opened(reader: Reader) -> None:
+    """Wait until a part of the running period is billed ahead."""
+
+    async def found() -> bool:
+        opened = "SELECT 1 FROM period_cut WHERE tenant_id = $1 AND cut_number = 0"
+        return bool(await reader.client.fetch(opened, reader.client.tenant_id))
+
+    await eventually(found, "the running period is opened")
+
+
 async def test_before_use_fees_are_due_now_and_usage_next(reader: Reader) -> None:
     ref = subscribe(reader, "BEFORE_PERIOD", FEE, UNITS)
     shown = reader.client.ok("GET", f"/api/contracts/{ref}")
@@ -50,16 +60,7 @@ async def test_before_use_fees_are_due_now_and_usage_next(reader: Reader) -> Non
 
 async def test_a_contract_billed_ahead_ends_with_its_period_or_today(reader: Reader) -> None:
     ref = subscribe(reader, "BEFORE_USE", FEE, UNITS)
-
-    async def is_opened() -> bool:
-        opened = "SELECT 1 FROM period_cut WHERE tenant_id = $1 AND cut_number = 0"
-        return bool(await reader.client.fetch(opened, reader.client.tenant_id))
-
-    await eventually(is_opened, "the running period is opened")
-    refused = reader.client.refused(
-        "POST", f"/api/contracts/edit/{ref}", {"include_current_invoice": True, "po_number": "7"}
-    )
-    assert refused == {"/include_current_invoice": "not_supported_yet"}
+    await is_opened(reader)
     # From the next period on, another time of payment is as good as any other change.
     shown = reader.client.ok("GET", f"/api/contracts/{ref}")
     shown["products"][0]["payment_time"] = "AFTER_USE"
@@ -77,6 +78,64 @@ async def test_a_contract_billed_ahead_ends_with_its_period_or_today(reader: Rea
     # On the last day of a month the running period ends by itself.
     assert [tuple(row) for row in rows][:2] == [("BEFORE_USE", True), ("AFTER_USE", False)]
     assert {row[0] for row in rows[1:]} == {"AFTER_USE"}
+    assert await proved(reader)
+
+
+async def test_an_upgrade_within_a_period_is_settled_by_the_next_document(reader: Reader) -> None:
+    ref = subscribe(reader, "BEFORE_USE", FEE, UNITS)
+    shown = reader.client.ok("GET", f"/api/contracts/{ref}")
+    first = today(shown["products"][0]["timezone"]).replace(day=1)
+    event = reader.send(timestamp=datetime.now(UTC).isoformat(), quantity=3)
+    until(lambda: amounts(reader, event["event_ref"]) == [6], "the event is priced")
+
+    await is_opened(reader)
+    # Twice, since the first try was too dear.
+    for name, fee in (("Dear", "1000"), ("Better", "100")):
+        better = pricing(reader, FEE | {"price": fee}, UNITS | {"price": "1"}, name=name)
+        [sold] = reader.client.ok("GET", f"/api/contracts/{ref}")["products"]
+        del sold["line_items"]  # those of the pricing before
+        edited = reader.client.ok(
+            "POST",
+            f"/api/contracts/edit/{ref}",
+            {"include_current_invoice": True, "products": [sold | {"pricing_ref": better}]},
+        )
+        assert [one["pricing_ref"] for one in edited["products"]] == [better]
+        assert edited["products"][0]["in_force_from"] == str(first)
+        await_version(reader, ref)
+    assert amounts(reader, event["event_ref"]) == [3]
+    [current] = documents(reader, "current", ref)
+    # The period by the new terms, less what was billed ahead by the old, and the next one's fee.
+    assert (current["issue_date"], current["total"]) == (str(month_after(first)), 103 - 31 + 100)
+    [product] = [one for one in current["products"] if one["total"] < 0]
+    assert (product["product_name"], product["total"]) == ("BEFORE_USE", -31)
+    assert reader.read(event["event_ref"])["related_document_ref"] == current["invoice_ref"]
+    assert reader.client.ok("GET", f"/api/invoices/{current['invoice_ref']}")["total"] == 172
+    assert await proved(reader)
+
+
+async def test_products_that_share_documents_are_rated_anew_together(reader: Reader) -> None:
+    flats = [pricing(reader, FEE | {"price": fee}, name=fee) for fee in ("10", "20", "50")]
+    products = [{"product_pricing_ref": ref} for ref in flats[:2]]
+    ref = subscribe(reader, "BEFORE_USE", FEE, products=products)
+    await is_opened(reader)
+    path = f"/api/contracts/edit/{ref}"
+    kept, sold = reader.client.ok("GET", f"/api/contracts/{ref}")["products"]
+    dear = {**sold, "pricing_ref": flats[2], "line_items": None}
+    first = today(sold["timezone"]).replace(day=1)
+    # What has billed ahead can't be taken out of the running period.
+    body: dict[str, Any] = {"include_current_invoice": True, "products": [kept]}
+    answer = reader.client.send("POST", path, body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "period_closed")
+    edited = reader.client.ok("POST", path, body | {"products": [kept, dear]})
+    assert [one["in_force_from"] for one in edited["products"]] == [str(first)] * 2
+    await_version(reader, ref)
+    [current] = documents(reader, "current", ref)
+    assert current["issue_date"] == str(month_after(first))
+    assert current["total"] == (10 + 50) - (10 + 20) + (10 + 50)
+    assert [one["total"] for one in current["products"]] == [10, 50, 10, 50, -10, -20]
+    # Posted back as it is now, it changes nothing.
+    again = reader.client.ok("POST", path, {"include_current_invoice": True, "po_number": "7"})
+    assert again["products"] == edited["products"]
     assert await proved(reader)
 
 

@@ -20,6 +20,22 @@ from tests.unit.schemas.test_periods import any_terms, on, terms
         ("BEFORE_USE", {"issue_day": "2024-03-01"}, ["2024-03-01", "2024-03-01", "2024-04-01"]),
         ("DURING_USE", {"issue_day": "2024-02-01"}, ["2024-02-01", "2024-03-01", "2024-04-01"]),
         ("BEFORE_USE", {"ahead_since": "2024-03-01"}, ["2024-01-15", "2024-02-01", "2024-04-01"]),
+        # What an edit rates anew is billed behind its end.
+        (
+            "BEFORE_USE",
+            {"since": "2024-02-01", "ahead_since": "2024-03-01"},
+            ["2024-03-01", "2024-04-01"],
+        ),
+        (
+            "DURING_USE",
+            {"since": "2024-02-01", "ahead_since": "2024-03-01"},
+            ["2024-03-01", "2024-04-01"],
+        ),
+        (
+            "BEFORE_USE",
+            {"unit": "ONE_TIME", "since": "2024-01-15", "ahead_since": "2024-04-01"},
+            ["2024-04-01"],
+        ),
         # An edit does not move what was promised before it.
         ("DURING_USE", {"until": "2024-03-01"}, ["2024-02-29", "2024-03-31"]),
         ("BEFORE_USE", {"until": "2024-03-01"}, ["2024-02-01", "2024-03-01"]),
@@ -33,7 +49,7 @@ from tests.unit.schemas.test_periods import any_terms, on, terms
 def test_what_is_known_at_the_end_is_on_the_next_document(
     payment_time: str, fields: dict[str, str], expected: list[str]
 ) -> None:
-    days = {"issue_day", "ahead_since", "until"}
+    days = {"issue_day", "ahead_since", "since", "until"}
     values: dict[str, Any] = {n: on(text) if n in days else text for n, text in fields.items()}
     given_terms = terms(
         "2024-01-15",
