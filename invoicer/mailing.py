@@ -23,6 +23,7 @@ from invoicer.outbox_loop import OutboxLoop, Work, backoff, postpone
 from invoicer.repository import queries
 from invoicer.settings import InvoicerSettings
 from runtime.crashpoints import crashpoint
+from runtime.lifecycle import bounded
 from runtime.logging import get_logger
 from runtime.postgres import Connection
 from runtime.settings import SettingsError
@@ -33,6 +34,9 @@ MAILS_A_CONNECTION_MAX: Final = 50
 _PORTS: Final = {"smtp": 25, "smtps": 465}
 _REFUSED_FROM: Final = 500
 """An answer from this code on is meant for good."""
+
+STOP_SECONDS: Final = 5.0
+"""How long a mail under way may still take once the process is told to stop."""
 
 
 class MailServer(Struct, frozen=True):
@@ -143,11 +147,13 @@ class MailWorker(OutboxLoop):
             if mail is None:
                 await connection.execute(queries.finish_outbox, [row.shard_key], [row.outbox_id])
                 return client
-            async with asyncio.timeout(self._server.seconds):
+            async with bounded(self._server.seconds, self._stopping, STOP_SECONDS):
                 client = client or await self._server.connect()
                 refused, _ = await client.send_message(mail)
         except (aiosmtplib.SMTPException, NoAddress, OSError, ValueError) as error:
-            await self._put_off(connection, row, error)
+            # A mail that was cut short by our own stop is no failure: its row stays as it is.
+            if not (self._stopping.is_set() and isinstance(error, TimeoutError)):
+                await self._put_off(connection, row, error)
             if client is not None:
                 client.close()
             return None

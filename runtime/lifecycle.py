@@ -3,8 +3,8 @@
 import asyncio
 import resource
 import signal
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import uvloop
@@ -56,3 +56,27 @@ async def wait_for(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return event.is_set()
     return True
+
+
+@asynccontextmanager
+async def bounded(
+    seconds: float, stopping: asyncio.Event, stop_seconds: float
+) -> AsyncIterator[None]:
+    """Let the block take so long at most, and less once the process is told to stop.
+
+    stop_seconds: how much of its time it then keeps. Raises TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(seconds) as bound:
+
+        async def hurry() -> None:
+            await stopping.wait()
+            end = bound.when()
+            if end is not None and not bound.expired():
+                bound.reschedule(min(end, loop.time() + stop_seconds))
+
+        hurrying = asyncio.create_task(hurry())
+        try:
+            yield
+        finally:
+            hurrying.cancel()

@@ -1,5 +1,7 @@
 """A real SMTP server for tests: takes mails, refuses those that it is told to, and keeps all."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +18,17 @@ from deploy.local.ports import LOOPBACK, free_port
 
 @dataclass
 class MailServer:
-    """answers: what a recipient's next mails are answered with, before they are taken again."""
+    """answers: what a recipient's next mails are answered with, before they are taken again.
+
+    hangs: whether mails get no answer from now on; begun: set once one of those is there.
+    """
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
+    unanswered: list[EmailMessage] = field(default_factory=list)
     answers: dict[str, list[str]] = field(default_factory=dict)
+    hangs: bool = False
+    begun: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -48,6 +56,10 @@ class MailServer:
         assert isinstance(envelope.content, bytes)
         parsed = BytesParser(policy=SMTP_POLICY).parsebytes(envelope.content)
         assert isinstance(parsed, EmailMessage)
+        if self.hangs:
+            self.unanswered.append(parsed)
+            self.begun.set()
+            await asyncio.Event().wait()
         self.mails.append(parsed)
         return "250 taken"
 

@@ -4,9 +4,11 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,11 +16,12 @@ import pytest
 from pypdf import PdfReader
 
 from invoicer.intake import Intake
-from invoicer.mailing import MailWorker, read_server
+from invoicer.mailing import STOP_SECONDS, MailWorker, read_server
 from invoicer.outbox import OutboxWorker
 from invoicer.settings import InvoicerSettings
 from tests.closed_periods import TIERED, Books, Line, Product
 from tests.mail_server import MailServer, running_mail_server
+from tests.processes import Service, running
 
 
 @pytest.fixture
@@ -183,3 +186,36 @@ async def test_a_customer_without_an_address_is_told_of(
     await Delivery(pool, mail_server.url).work()
     assert await waiting(connection) == [("MAIL", 1, True)]
     assert mail_server.mails == []
+
+
+async def test_a_stop_does_not_wait_for_a_mail_server_that_hangs(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    mail_server: MailServer,
+    stack_env: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    await issue(connection, books, intake, email="a@acme.example")
+    mail_server.hangs = True
+    mailing = {
+        "METERLINE_INVOICER_SMTP_URL": mail_server.url,
+        "METERLINE_INVOICER_MAIL_FROM": "billing@meterline.example",
+        "METERLINE_INVOICER_MAIL_SECONDS": "600",
+    }
+    service = Service("invoicer", {**stack_env, **mailing}, tmp_path)
+    with running(service):
+        service.start()
+        assert await asyncio.to_thread(mail_server.begun.wait, 60)
+        asked = time.monotonic()
+        assert await asyncio.to_thread(service.stop) == 0
+        assert time.monotonic() - asked < STOP_SECONDS + 10  # the other loops' ends, at their ease
+        assert await waiting(connection) == [("MAIL", 0, False)], "it is not the mail's failure"
+
+        mail_server.hangs = False
+        service.start()
+        async with asyncio.timeout(60):
+            while not mail_server.mails:
+                await connection.execute("SELECT pg_sleep(0.05)")
+    [cut_short], [mail] = mail_server.unanswered, mail_server.mails
+    assert mail["Message-ID"] == cut_short["Message-ID"]
