@@ -59,9 +59,6 @@ class GatewaySettings(CommonSettings, frozen=True, kw_only=True):
     events_per_second: _Positive = 500_000.0
     #: and bytes of events.
     bytes_per_second: _Positive = 256.0 * 1024 * 1024
-    #: Where customers reach the gateway, for links to pages of documents, as https://bills.example.com
-    #: (a path may follow); empty: the host that the request was sent to.
-    public_url: Annotated[str, Meta(pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$")] = ""
     #: Pages of documents that one address may open a second, in each process, on average over ten.
     pages_per_second: _Positive = 10.0
     #: Proxies of ours in front, each of which adds its caller to X-Forwarded-For.

@@ -25,10 +25,12 @@ from invoicer.settings import InvoicerSettings
 from runtime.crashpoints import crashpoint
 from runtime.lifecycle import bounded
 from runtime.logging import get_logger
-from runtime.postgres import Connection
+from runtime.postgres import Connection, Queries
 from runtime.settings import SettingsError
+from schemas.link_token import Linked, link
 
 _log = get_logger()
+own: Final = Queries.beside(__file__, "mailing.sql")
 
 MAILS_A_CONNECTION_MAX: Final = 50
 _PORTS: Final = {"smtp": 25, "smtps": 465}
@@ -109,6 +111,7 @@ class MailWorker(OutboxLoop):
         super().__init__(pool, settings.outbox_poll_seconds, stopping, rendered)
         self._server = server
         self._sender = settings.mail_from
+        self._public_url = settings.public_url
         self._attempts_max = settings.mail_attempts_max
 
     async def work_once(self) -> int:
@@ -180,9 +183,19 @@ class MailWorker(OutboxLoop):
             for kind in ("HTML", "PDF")
         }
         document = documents[row.document_ref]
+        url = await self._link(connection, row)
         if due is not None:
-            return build_reminder(document, files["PDF"], self._sender, due=due, days=row.copy)
-        return build_mail(document, files, self._sender, row.copy)
+            pdf = files["PDF"]
+            return build_reminder(document, pdf, self._sender, due=due, days=row.copy, link=url)
+        return build_mail(document, files, self._sender, row.copy, link=url)
+
+    async def _link(self, connection: Connection, row: Work) -> str:
+        """Return the link to the document's page, "" where no public address is set."""
+        if not self._public_url:
+            return ""
+        [found] = await connection.fetch(own.load_link, *row.place)
+        linked = Linked(found["tenant_id"], found["generation"], row.document_ref)
+        return link(self._public_url, linked, found["secret"])
 
     async def _put_off(self, connection: Connection, row: Work, error: Exception) -> None:
         is_final = is_meant_for_good(error) or row.attempts + 1 >= self._attempts_max

@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 
 class SettingsError(Exception):
@@ -20,6 +21,9 @@ class CommonSettings(msgspec.Struct, frozen=True, kw_only=True):
     postgres: str
     #: Precedes the name of every topic, so that installations can share a cluster.
     topic_prefix: str = ""
+    #: Where customers reach the gateway, for links to pages of documents, as https://bills.example.com
+    #: (a path may follow). Empty: answers name the host that was asked, and mails have no link.
+    public_url: Annotated[str, Meta(pattern=r"^(https?://[^/?#\s]+(/[^?#\s]*)?)?$")] = ""
     #: debug, info, warning or error.
     log_level: str = "info"
 

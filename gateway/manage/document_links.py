@@ -11,9 +11,9 @@ from aiohttp import web
 
 from gateway.auth.origin import client_address
 from gateway.limits import Limit
-from gateway.manage.link_token import Linked, seal, unseal
 from runtime.logging import get_logger
 from runtime.postgres import TRANSIENT_ERRORS, Connection, Queries
+from schemas.link_token import Linked, link, unseal
 
 RELOAD_SECONDS: Final = 2.0
 QUERY_SECONDS: Final = 5.0
@@ -32,7 +32,7 @@ class Links:
 
     def __init__(self, pool: asyncpg.Pool, public_url: str, pages_per_second: float) -> None:
         self._pool = pool
-        self._public_url = public_url.rstrip("/")
+        self._public_url = public_url
         self._secret = b""
         self._pages = Limit("pages", pages_per_second, bound="address_rate")
 
@@ -60,7 +60,7 @@ class Links:
     def url(self, request: web.Request, linked: Linked) -> str:
         """Write a link, for the one who asks."""
         origin = self._public_url or f"{request.scheme}://{request.host}"
-        return f"{origin}/i/{seal(linked, self._secret)}"
+        return link(origin, linked, self._secret)
 
     def read(self, token: str) -> Linked | None:
         """Return what a link leads to, None when it is none of ours."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
+from html import escape
 from typing import Any, Final
 
 from invoicer.delivery import words
@@ -17,6 +18,11 @@ from invoicer.delivery.parties import customer_party, document_locale, entity_pa
 from invoicer.delivery.view import TITLES
 
 _unsafe: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_after_body: Final = re.compile(r"<body[^>]*>")
+_NOTICE: Final = (
+    "box-sizing:border-box;max-width:54rem;margin:1rem auto;padding:0 1.25rem;text-align:start;"
+    "font:15px/1.5 system-ui,sans-serif;color:#1c2430"
+)
 _is_address: Final = re.compile(r"[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,255}").fullmatch
 
 
@@ -25,19 +31,25 @@ class NoAddress(Exception):
 
 
 def build_mail(
-    document: IssuedDocument, files: dict[str, bytes], sender: str, copy: int = 0
+    document: IssuedDocument,
+    files: dict[str, bytes],
+    sender: str,
+    copy: int = 0,
+    *,
+    link: str = "",
 ) -> EmailMessage:
     """Return the mail of a document.
 
     files: its HTML and PDF. sender: the address that mails are from. The Message-ID follows from
     the document, so a mail that goes out twice is one to whoever looks; one that was asked for
-    again, the copy's number above 0, is another. Raises NoAddress.
+    again, the copy's number above 0, is another. link: to the document's page, "" without one.
+    Raises NoAddress.
     """
     issuer = one_line(entity_party(document.parties.get("entity", {})).name)
     which = f"{document.document_ref}.{copy}" if copy else str(document.document_ref)
     mail = addressed(document, sender, which, _subject(document, issuer))
-    mail.set_content("\n".join(_text(document)) + "\n")
-    mail.add_alternative(files["HTML"].decode(), subtype="html")
+    mail.set_content("\n".join(_text(document, link)) + "\n")
+    mail.add_alternative(_page(document, files["HTML"].decode(), link), subtype="html")
     attach_pdf(mail, document, files["PDF"])
     return mail
 
@@ -83,7 +95,29 @@ def _addresses(listed: object) -> tuple[Address, ...]:
     return tuple(Address(addr_spec=one) for one in dict.fromkeys(given) if _is_address(one))
 
 
-def _text(document: IssuedDocument) -> Iterator[str]:
+def _page(document: IssuedDocument, html: str, link: str) -> str:
+    """Return the document's own page, under the way to it in a browser."""
+    if not link:
+        return html
+    with words.writing(document_locale(document.parties)):
+        direction = "rtl" if words.is_rtl() else "ltr"
+        said = f'<a href="{escape(link)}">{escape(_read_here())}</a>'
+    notice = f'<div dir="{direction}" style="{_NOTICE}">{said}</div>'
+    return _after_body.sub(lambda body: body[0] + notice, html, count=1)
+
+
+def _read_here() -> str:
+    """Say what a link to the document's page is for."""
+    return words.say("Read it in your browser")
+
+
+def link_lines(link: str) -> Iterator[str]:
+    """Say where the document is read; the link has a line of its own, clear of marks."""
+    if link:
+        yield from ("", f"{_read_here()}:", link)
+
+
+def _text(document: IssuedDocument, link: str) -> Iterator[str]:
     """Say in plain text what is in the attached document."""
     with words.writing(document_locale(document.parties)):
         name = one_line(customer_party(document.parties.get("customer", {})).name)
@@ -104,6 +138,7 @@ def _text(document: IssuedDocument) -> Iterator[str]:
             yield ""
             for label, value in payment_details(document.parties):
                 yield f"{label}: {one_line(value)}"
+        yield from link_lines(link)
         yield ""
         yield one_line(entity_party(document.parties.get("entity", {})).name)
 

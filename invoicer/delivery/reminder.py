@@ -6,18 +6,18 @@ from email.message import EmailMessage
 
 from invoicer.delivery import words
 from invoicer.delivery.issued import IssuedDocument
-from invoicer.delivery.mail import addressed, attach_pdf, one_line
+from invoicer.delivery.mail import addressed, attach_pdf, link_lines, one_line
 from invoicer.delivery.parties import customer_party, document_locale, entity_party, payment_details
 from invoicer.delivery.view import TITLES
 
 
 def build_reminder(
-    document: IssuedDocument, pdf: bytes, sender: str, *, due: Decimal, days: int
+    document: IssuedDocument, pdf: bytes, sender: str, *, due: Decimal, days: int, link: str = ""
 ) -> EmailMessage:
     """Return the reminder of a document, with its PDF.
 
     due: what is still to be paid. days: after the due date, below zero before it; the Message-ID
-    follows from the document and them. Raises NoAddress.
+    follows from the document and them. link: to the document's page. Raises NoAddress.
     """
     if days > 0:
         subject = "Reminder: {title} {number}"
@@ -26,7 +26,7 @@ def build_reminder(
     with words.writing(document_locale(document.parties)):
         which = f"{document.document_ref}.reminder.{days}"
         mail = addressed(document, sender, which, words.say(subject, **_names(document)))
-        mail.set_content("\n".join(_text(document, due, days)) + "\n")
+        mail.set_content("\n".join(_text(document, due, days, link)) + "\n")
     attach_pdf(mail, document, pdf)
     return mail
 
@@ -36,7 +36,7 @@ def _names(document: IssuedDocument) -> dict[str, str]:
     return {"title": title, "number": one_line(document.document_number)}
 
 
-def _text(document: IssuedDocument, due: Decimal, days: int) -> Iterator[str]:
+def _text(document: IssuedDocument, due: Decimal, days: int, link: str) -> Iterator[str]:
     """Say what is to be paid, and how; whoever calls writes in the customer's language."""
     customer = one_line(customer_party(document.parties.get("customer", {})).name)
     yield words.say("Dear {name},", name=customer)
@@ -55,5 +55,6 @@ def _text(document: IssuedDocument, due: Decimal, days: int) -> Iterator[str]:
     yield ""
     for label, value in payment_details(document.parties):
         yield f"{label}: {one_line(value)}"
+    yield from link_lines(link)
     yield ""
     yield one_line(entity_party(document.parties.get("entity", {})).name)

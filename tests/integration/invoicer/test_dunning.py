@@ -32,7 +32,7 @@ class Office:
         settings = InvoicerSettings(kafka="", postgres="", smtp_url=url, mail_from="a@b.example")
         self.now = datetime.now(UTC)
         self._worker = DunningWorker(pool, settings, asyncio.Event(), lambda: self.now)
-        self.delivery = Delivery(pool, url)
+        self.delivery = Delivery(pool, url, public_url="https://bills.example.com")
 
     async def look(self) -> int:
         """Look once at what is due now; return how many documents it was."""
@@ -113,6 +113,7 @@ async def test_a_customer_is_reminded_by_the_schedule_until_it_is_paid(
     assert late["Subject"] == f"Reminder: Invoice {row['document_number']}"
     assert soon["Message-ID"] != late["Message-ID"]
     assert "has not reached us yet" in words_of(late)
+    assert "https://bills.example.com/i/" in words_of(late)
     assert [part.get_content_type() for part in late.iter_attachments()] == ["application/pdf"]
 
     await pay(connection, total, "PAID")

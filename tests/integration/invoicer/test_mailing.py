@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from invoicer.intake import Intake
 from invoicer.mailing import STOP_SECONDS, MailWorker, read_server
 from invoicer.outbox import OutboxWorker
 from invoicer.settings import InvoicerSettings
+from schemas.link_token import Linked, unseal
 from tests.closed_periods import TIERED, Books, Line, Product
 from tests.mail_server import MailServer, running_mail_server
 from tests.processes import Service, running
@@ -80,6 +82,12 @@ def admin(database: str, *arguments: str) -> str:
         text=True,
         check=True,
     ).stdout
+
+
+def words_in(mail: EmailMessage) -> str:
+    text = mail.get_body(("plain",))
+    assert text is not None
+    return str(text.get_content())
 
 
 def words_of(pdf: bytes) -> str:
@@ -186,6 +194,64 @@ async def test_a_customer_without_an_address_is_told_of(
     await Delivery(pool, mail_server.url).work()
     assert await waiting(connection) == [("MAIL", 1, True)]
     assert mail_server.mails == []
+
+
+async def link_in(connection: asyncpg.Connection, mail: EmailMessage, origin: str) -> Linked:
+    """Return what the link of a mail leads to; text and page have the same one."""
+    text, page = (mail.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert page is not None
+    [url] = [line for line in text.get_content().splitlines() if line.startswith("https://")]
+    assert f'<a href="{url}">' in page.get_content()
+    start, _, token = url.rpartition("/i/")
+    assert start == origin
+    linked = unseal(token, await connection.fetchval("SELECT secret FROM link_key"))
+    assert linked is not None
+    return linked
+
+
+async def test_a_mail_names_the_page_of_its_document_and_the_next_one_a_new_link(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(connection, books, intake, email="a@acme.example")
+    origin = "https://bills.example.com/paper"
+    delivery = Delivery(pool, mail_server.url, public_url=f"{origin}/")
+    await delivery.work()
+    row = await document(connection)
+    linked = Linked(row["tenant_id"], 0, row["document_ref"])
+    assert await link_in(connection, mail_server.mails[0], origin) == linked
+
+    place = (row["shard_key"], row["document_ref"], row["tenant_id"])
+    await connection.execute(
+        "INSERT INTO document_link (shard_key, document_ref, tenant_id, generation) "
+        "VALUES ($1, $2, $3, 1)",
+        *place,
+    )
+    await connection.execute(
+        "INSERT INTO invoicer_outbox (shard_key, document_ref, tenant_id, kind, copy) "
+        "VALUES ($1, $2, $3, 'MAIL', 1)",
+        *place,
+    )
+    await delivery.work()
+    linked = Linked(row["tenant_id"], 1, row["document_ref"])
+    assert await link_in(connection, mail_server.mails[1], origin) == linked
+
+
+async def test_without_a_public_address_a_mail_has_no_link(
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    pool: asyncpg.Pool,
+    mail_server: MailServer,
+) -> None:
+    await issue(connection, books, intake, email="a@acme.example")
+    await Delivery(pool, mail_server.url).work()
+    assert b"href" not in bytes(mail_server.mails[0])
+    assert "browser" not in words_in(mail_server.mails[0])
 
 
 async def test_a_stop_does_not_wait_for_a_mail_server_that_hangs(

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import requests
 
-from gateway.manage.link_token import Linked, seal
+from schemas.link_token import Linked, seal
 from tests.browser import chromium, page
 from tests.integration.manage.clients import Client, Gateway, make_tenant
 from tests.integration.manage.deeds import ask, invoicer, paper_of

@@ -39,6 +39,14 @@ def seal(linked: Linked, secret: bytes) -> str:
     return urlsafe_b64encode(said + _mac(said, secret)).decode()
 
 
+def link(public_url: str, linked: Linked, secret: bytes) -> str:
+    """Write the link to a document's page.
+
+    public_url: where customers reach the gateway, with or without a slash at its end.
+    """
+    return f"{public_url.rstrip('/')}/i/{seal(linked, secret)}"
+
+
 def unseal(token: str, secret: bytes) -> Linked | None:
     """Read a token; None when it was not sealed with this secret."""
     raw = _raw(token)

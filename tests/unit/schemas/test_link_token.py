@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.manage.link_token import TOKEN_LENGTH, Linked, seal, unseal
+from schemas.link_token import TOKEN_LENGTH, Linked, link, seal, unseal
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
 links = st.builds(
@@ -29,3 +29,9 @@ def test_a_link_with_another_character_is_none(linked: Linked, place: int, other
 @given(st.text(max_size=80))
 def test_any_other_text_is_none(text: str) -> None:
     assert unseal(text, SECRET) is None
+
+
+@given(links, st.sampled_from(["https://bills.example.com", "https://example.com/billing/"]))
+def test_a_link_ends_with_its_token_alone(linked: Linked, public_url: str) -> None:
+    written = link(public_url, linked, SECRET)
+    assert written == f"{public_url.rstrip('/')}/i/{seal(linked, SECRET)}"
