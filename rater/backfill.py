@@ -20,7 +20,7 @@ from rater.events_due import Due, note_due
 from rater.firing import fire
 from rater.fold import Moves, add_usage
 from rater.late import mark_late
-from rater.memory import Charge, Customer, Fed, Line, fed_lines, micros
+from rater.memory import Charge, Customer, Fed, Line, fed_by_meters, micros
 from rater.metrics import BACKFILLED_EVENTS, LATE_EVENTS
 from rater.owner import Owner
 from rater.repository import Fenced, queries
@@ -119,7 +119,7 @@ def add_past(
     page: events as they count now. What is below the task's end was amended below it, too: the
     loop ends a customer's back-fills before it amends an event of theirs.
     """
-    by_meter: dict[int, tuple[Fed, ...]] = {}
+    by_meter = fed_by_meters(lines)
     totals: dict[Charge, list[int]] = {}
     moves: Moves = {}
     shares = Shares.empty()
@@ -129,10 +129,7 @@ def add_past(
             continue
         if row["kind"] == "DELETE":
             continue
-        meter_id = row["meter_id"]
-        if (fed := by_meter.get(meter_id)) is None:
-            fed = by_meter[meter_id] = fed_lines(lines, meter_id)
-        if not fed:
+        if (fed := by_meter.get(row["meter_id"])) is None:
             continue
         if add_event(fed, row, totals, moves, shares):
             covered.append(row["event_ref"])

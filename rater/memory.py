@@ -257,20 +257,21 @@ class Fed(msgspec.Struct, frozen=True):
     others: tuple[Line, ...]
 
 
-def fed_lines(lines: Iterable[Line], meter_id: int) -> tuple[Fed, ...]:
-    """Return the lines that a meter's events count in, those of factor 1 first."""
-    by_factor: dict[Fraction, list[Line]] = {}
+def fed_by_meters(lines: Iterable[Line]) -> dict[int, tuple[Fed, ...]]:
+    """Return the lines that events count in, by their meter, those of factor 1 first."""
+    found: dict[int, dict[Fraction, list[Line]]] = {}
     for line in lines:
-        if (feed := line.feeds.get(meter_id)) is not None:
-            by_factor.setdefault(feed.factor, []).append(line)
-    return tuple(
-        Fed(
-            factor,
-            tuple(line for line in own if line.is_plain),
-            tuple(line for line in own if not line.is_plain),
+        for meter_id, feed in line.feeds.items():
+            found.setdefault(meter_id, {}).setdefault(feed.factor, []).append(line)
+    return {
+        meter_id: tuple(
+            Fed(
+                factor, tuple(o for o in own if o.is_plain), tuple(o for o in own if not o.is_plain)
+            )
+            for factor, own in sorted(by_factor.items(), key=lambda item: item[0] != WHOLE)
         )
-        for factor, own in sorted(by_factor.items(), key=lambda item: item[0] != WHOLE)
-    )
+        for meter_id, by_factor in found.items()
+    }
 
 
 #: A meter, the plain lines that take its events as they are, and all others, mostly none.
@@ -280,12 +281,11 @@ Measured = tuple[Meter, tuple[Line, ...], tuple[Fed, ...]]
 class Customer:
     """A customer and the lines that price each meter, over all contracts.
 
-    measured: by the meter's ref, what `Memory.measured` has found; fed: by its id, what `fed_by`
-    has. packed: for `packing`.
+    measured: by the meter's ref, what `Memory.measured` has found. packed: for `packing`.
     """
 
     __slots__ = (
-        *("bills_events", "customer_id", "customer_ref", "fed", "last_poll", "lines"),
+        *("_fed", "bills_events", "customer_id", "customer_ref", "last_poll", "lines"),
         *("measured", "packed", "shard_key", "tenant"),
     )
 
@@ -304,7 +304,7 @@ class Customer:
         self.tenant = tenant
         self.last_poll, self.bills_events = 0, False
         self.measured: dict[str, Measured] = {}
-        self.fed: dict[int, tuple[Fed, ...]] = {}
+        self._fed: dict[int, tuple[Fed, ...]] | None = None
         self.packed = b""
         self.lines: dict[int, tuple[Line, ...]] = {}
         for line in lines:
@@ -318,10 +318,9 @@ class Customer:
 
     def fed_by(self, meter_id: int) -> tuple[Fed, ...]:
         """Return the lines that a meter's events count in."""
-        found = self.fed.get(meter_id)
-        if found is None:
-            found = self.fed[meter_id] = fed_lines(self.all_lines(), meter_id)
-        return found
+        if self._fed is None:
+            self._fed = fed_by_meters(self.all_lines())
+        return self._fed.get(meter_id, ())
 
     def charge_count(self) -> int:
         """Return how many charges are in memory."""

@@ -16,7 +16,7 @@ from rater import reference
 from rater.backfill import add_event
 from rater.charges import load_charges
 from rater.cutting import CHARGE_CUT, Due, line_cut, look_up, take_some
-from rater.memory import Charge, Fed, Line, Product, fed_lines
+from rater.memory import Charge, Line, Product, fed_by_meters
 from rater.metrics import PERIODS_OPENED
 from rater.opening_schedule import has_usage, next_ahead, opened_periods
 from rater.owner import Owner
@@ -182,16 +182,13 @@ async def _take_off_later(connection: Connection, due: Due, charges: Sequence[Ch
 
     They are sums and counts: what is left is what those before have come to.
     """
-    by_meter: dict[int, tuple[Fed, ...]] = {}
     own = [charge.line for charge in charges]
+    by_meter = fed_by_meters(own)
     totals: dict[Charge, list[int]] = {}
     span = (due.period.period.issued_at, due.period.period.end)
     meters = sorted({meter for line in own for meter in line.feeds})
     async for row in events_between(connection, due.product, meters, span, wants_data=True):
-        meter_id = row["meter_id"]
-        if meter_id not in by_meter:
-            by_meter[meter_id] = fed_lines(own, meter_id)
-        add_event(by_meter[meter_id], row, totals, {}, Shares.empty())
+        add_event(by_meter[row["meter_id"]], row, totals, {}, Shares.empty())
     for charge, (quantity, count) in totals.items():
         charge.quantity = Quantity(charge.quantity - quantity)
         charge.event_count -= count

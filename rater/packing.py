@@ -102,7 +102,7 @@ def pack_events(accepted: Iterable[Accepted]) -> Iterator[bytes]:
 
 def _pack_rows(rows: Iterable[Accepted]) -> Iterator[tuple[int, bytes]]:
     """Return the rows of events as they stand in a COPY stream, each with its customer's place."""
-    fixed, length, packed = _EVENT.pack, _LENGTH.pack, _PACKED
+    fixed, length, packed = _EVENT.pack, _LENGTH.pack, PACKED_QUANTITIES
     columns = len(USAGE_EVENT_COLUMNS)
     for row in rows:
         arrival = row.arrival
@@ -188,7 +188,8 @@ class _PackedQuantities(dict[int, bytes]):
         return packed
 
 
-_PACKED: Final = _PackedQuantities()
+PACKED_QUANTITIES: Final = _PackedQuantities()
+"""For quantities of single events."""
 
 
 def pack_numeric(value: int, scale: int) -> bytes:

@@ -9,6 +9,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from struct import pack
 from typing import Final
 
@@ -17,11 +18,10 @@ import msgspec
 from rater.amend import EventNow, Version
 from rater.fold import Accepted
 from rater.owner import Owner
-from rater.packing import pack_numeric, pack_quantity
+from rater.packing import PACKED_QUANTITIES, pack_quantity
 from rater.repository import chunks, queries
 from runtime.crashpoints import crashpoint
 from runtime.postgres import Connection
-from schemas.money import QUANTITY_DIGITS
 from schemas.rollup import SLOT_MICROS, place_of
 
 _COLUMNS: Final = (
@@ -86,36 +86,44 @@ def _move(entries: Entries, event: EventNow, sign: int) -> None:
 
 def pack_tail(entries: Entries, partition: int, end_offset: int) -> bytes:
     """Return a whole COPY stream of rows of the tail."""
-    customer_ids, meter_ids, slots = zip(*entries.sums, strict=True)
-    owners = [entries.owners[customer_id] for customer_id in customer_ids]
-    shard_keys = [shard_key for _, shard_key in owners]
-    integers = (shard_keys, customer_ids, meter_ids, slots, list(entries.counts.values()))
+    count = len(entries.sums)
+    places = {
+        customer_id: (tenant_id, place_of(shard_key, count))
+        for customer_id, (tenant_id, shard_key) in entries.owners.items()
+    }
+    ranks = {customer_id: n for n, customer_id in enumerate(sorted(places, key=places.__getitem__))}
+    columns: tuple[Sequence[int], ...] = tuple(zip(*entries.sums, strict=True))
+    order = sorted(range(count), key=list(map(ranks.__getitem__, columns[0])).__getitem__)
+    customer_ids, meter_ids, slots, counts, sums = (
+        list(map(column.__getitem__, order))
+        for column in (*columns, list(entries.counts.values()), list(entries.sums.values()))
+    )
+    shard_keys = [entries.owners[customer_id][1] for customer_id in customer_ids]
+    integers = [_spread(c) for c in (shard_keys, customer_ids, meter_ids, slots, counts)]
     quantities = [
-        pack_quantity(quantity) if count == 1 else pack_numeric(quantity, QUANTITY_DIGITS)
-        for quantity, count in zip(entries.sums.values(), entries.counts.values(), strict=True)
+        PACKED_QUANTITIES[quantity] if events == 1 else pack_quantity(quantity)
+        for quantity, events in zip(sums, counts, strict=True)
     ]
-    rows: dict[tuple[int, int], list[int]] = {}
-    count = len(owners)
-    for index, (tenant_id, shard_key) in enumerate(owners):
-        rows.setdefault((tenant_id, place_of(shard_key, count)), []).append(index)
-    parts = [_HEADER]
-    for (tenant_id, place), indexes in rows.items():
+    parts, start = [_HEADER], 0
+    for (tenant_id, place), own in groupby(map(places.__getitem__, customer_ids)):
+        length = sum(1 for _ in own)
+        end = start + length
         head = (len(_COLUMNS), 4, partition, 4, tenant_id, 2, place, 8, end_offset)
         parts.append(pack(_ROW, *head))
-        parts += [_integers([column[index] for index in indexes]) for column in integers]
-        packed = b"".join([quantities[index] for index in indexes])
-        parts.append(_array(_NUMERIC_OID, len(indexes), packed))
+        parts += [_array(_INTEGER_OID, length, spread[8 * start : 8 * end]) for spread in integers]
+        parts.append(_array(_NUMERIC_OID, length, b"".join(quantities[start:end])))
+        start = end
     parts.append(_TRAILER)
     return b"".join(parts)
 
 
-def _integers(values: Sequence[int]) -> bytes:
-    """Return values as an `integer[]` field with its length; each is behind its own."""
+def _spread(values: Sequence[int]) -> bytes:
+    """Return values as items of an `integer[]` field; each is behind its length."""
     spread = array("i", (4, 0)) * len(values)
     spread[1::2] = array("i", values)
     if sys.byteorder == "little":
         spread.byteswap()
-    return _array(_INTEGER_OID, len(values), spread.tobytes())
+    return spread.tobytes()
 
 
 def _array(oid: int, count: int, items: bytes) -> bytes:
