@@ -31,7 +31,7 @@ from gateway.ingest.routes import (
     respond,
 )
 from gateway.limits import Limits
-from gateway.manage import hosted_page
+from gateway.manage import hosted_page, hosted_usage
 from gateway.manage import routes as manage_routes
 from gateway.manage.context import CLAIMS, LIMITS, POOL, REQUEST_ID
 from gateway.manage.document_links import LINKS, Links
@@ -99,6 +99,7 @@ def all_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
         *format_routes.ROUTES,
         *manage_routes.ROUTES,
         *hosted_page.ROUTES,
+        *hosted_usage.ROUTES,
         web.get("/livez", livez),
         web.get("/readyz", readyz(checks)),
         web.get("/metrics", metrics_page),

@@ -9,6 +9,7 @@ import asyncio
 from email.message import EmailMessage
 from typing import Final
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import aiosmtplib
 import asyncpg
@@ -22,6 +23,7 @@ from invoicer.dunning import queries as dunning
 from invoicer.outbox_loop import OutboxLoop, Work, backoff, postpone
 from invoicer.repository import queries
 from invoicer.settings import InvoicerSettings
+from invoicer.usage_list import Stopped, UsageLists
 from runtime.crashpoints import crashpoint
 from runtime.lifecycle import bounded
 from runtime.logging import get_logger
@@ -112,6 +114,7 @@ class MailWorker(OutboxLoop):
         self._server = server
         self._sender = settings.mail_from
         self._public_url = settings.public_url
+        self._usage = UsageLists(stopping, settings.fonts_dir)
         self._attempts_max = settings.mail_attempts_max
 
     async def work_once(self) -> int:
@@ -153,6 +156,8 @@ class MailWorker(OutboxLoop):
             async with bounded(self._server.seconds, self._stopping, STOP_SECONDS):
                 client = client or await self._server.connect()
                 refused, _ = await client.send_message(mail)
+        except Stopped:
+            return client
         except (aiosmtplib.SMTPException, NoAddress, OSError, ValueError) as error:
             # A mail that was cut short by our own stop is no failure: its row stays as it is.
             if not (self._stopping.is_set() and isinstance(error, TimeoutError)):
@@ -183,19 +188,21 @@ class MailWorker(OutboxLoop):
             for kind in ("HTML", "PDF")
         }
         document = documents[row.document_ref]
-        url = await self._link(connection, row)
+        [wants] = await connection.fetch(own.load_wants, *row.place)
+        url = self._link(row.document_ref, wants)
         if due is not None:
             pdf = files["PDF"]
             return build_reminder(document, pdf, self._sender, due=due, days=row.copy, link=url)
-        return build_mail(document, files, self._sender, row.copy, link=url)
+        formats = [one for one in ("CSV", "PDF") if wants[f"wants_{one.lower()}"]]
+        usage = await self._usage.load(connection, wants["tenant_id"], row.place, document, formats)
+        return build_mail(document, files, self._sender, row.copy, link=url, usage=usage)
 
-    async def _link(self, connection: Connection, row: Work) -> str:
+    def _link(self, document_ref: UUID, wants: asyncpg.Record) -> str:
         """Return the link to the document's page, "" where no public address is set."""
         if not self._public_url:
             return ""
-        [found] = await connection.fetch(own.load_link, *row.place)
-        linked = Linked(found["tenant_id"], found["generation"], row.document_ref)
-        return link(self._public_url, linked, found["secret"])
+        linked = Linked(wants["tenant_id"], wants["generation"], document_ref)
+        return link(self._public_url, linked, wants["secret"])
 
     async def _put_off(self, connection: Connection, row: Work, error: Exception) -> None:
         is_final = is_meant_for_good(error) or row.attempts + 1 >= self._attempts_max

@@ -186,6 +186,14 @@ def canonical_json(text: str) -> str:
         return _write_sorted(value)
 
 
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """Return each key with its value as people read it: texts bare, all else as canonical JSON."""
+    value = decode_data(text)
+    return [
+        (key, own if isinstance(own, str) else _write_sorted(own)) for key, own in value.items()
+    ]
+
+
 def _write_sorted(value: object) -> str:
     """Write a decoded value by hand, as the encoder would."""
     if isinstance(value, dict):

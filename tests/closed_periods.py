@@ -48,11 +48,12 @@ class Issuer(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line item, and the usage of each of its periods."""
+    """A line item, and the usage of each of its periods. meter_id: of `Books.meter`."""
 
     item: str
     price: Mapping[str, object]
     quantity: str = "0"
+    meter_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +148,20 @@ class Books:
         )
         return tenant._replace(entity_id=entity_id)
 
+    def meter(self, issuer: Issuer) -> int:
+        """Add a meter to a tenant."""
+        place = {"tenant_id": issuer.tenant_id, "meter_id": next(self._ids)}
+        self._add("meter", **place, usage_product_ref=uuid4(), name="Calls", aggregation="SUM")
+        return place["meter_id"]
+
     def contract(
         self,
         issuer: Issuer,
         *products: Product,
         legal_name: str = "Acme",
         email: str = "billing@acme.example",
+        settings: Mapping[str, bool] | None = None,
+        locale: str = "en",
     ) -> Contract:
         """Add a customer with one contract of these products."""
         customer_ref, customer_id = uuid4(), next(self._ids)
@@ -169,7 +178,7 @@ class Books:
             legal_name=legal_name,
             email=email,
             currency=issuer.currency,
-            details=_json({"city": "Berlin", "settings": {"attach_usage_logs_csv": True}}),
+            details=_json({"city": "Berlin", "locale": locale, "settings": settings or {}}),
         )
         self._add(
             "contract",
@@ -265,6 +274,7 @@ class Books:
             pricing_id=pricing_id,
             position=position,
             item=line.item,
+            meter_id=line.meter_id,
             price=to_json(parse_line_price(line.price)),
         )
         self._add(

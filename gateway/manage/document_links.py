@@ -1,8 +1,8 @@
 """Links to the pages of documents: made for those who may see the document, and revoked by them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 from uuid import UUID
 
@@ -10,13 +10,17 @@ import asyncpg
 from aiohttp import web
 
 from gateway.auth.origin import client_address
-from gateway.limits import Limit
+from gateway.limits import Limit, RateLimited
 from runtime.logging import get_logger
 from runtime.postgres import TRANSIENT_ERRORS, Connection, Queries
 from schemas.link_token import Linked, link, unseal
 
 RELOAD_SECONDS: Final = 2.0
 QUERY_SECONDS: Final = 5.0
+LISTS_AT_ONCE_MAX: Final = 4
+"""Lists of usage that a process sends at once; each may have millions of events."""
+
+LIST_RETRY_SECONDS: Final = 10
 ADDRESSES_MAX: Final = 65_536
 """So many buckets are kept; addresses beyond share them, by a hash that is new in each process."""
 
@@ -34,6 +38,7 @@ class Links:
         self._pool = pool
         self._public_url = public_url
         self._secret = b""
+        self._lists = 0
         self._pages = Limit("pages", pages_per_second, bound="address_rate")
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
@@ -69,6 +74,17 @@ class Links:
     def take_page(self, request: web.Request) -> None:
         """Let an address open a page. Raises RateLimited."""
         self._pages.take(hash(client_address(request)) % ADDRESSES_MAX, 1)
+
+    @contextmanager
+    def sending_list(self) -> Iterator[None]:
+        """Send a list of usage during the block. Raises RateLimited when too many are under way."""
+        if self._lists >= LISTS_AT_ONCE_MAX:
+            raise RateLimited("lists", LIST_RETRY_SECONDS)
+        self._lists += 1
+        try:
+            yield
+        finally:
+            self._lists -= 1
 
 
 LINKS: Final = web.AppKey("links", Links)

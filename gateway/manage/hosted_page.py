@@ -42,7 +42,7 @@ from schemas.document import DocumentState
 from schemas.errors import Conflict, NotFound
 from schemas.event_ref import shard_key_of
 
-_HEADERS: Final = {
+HEADERS: Final = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow, noarchive",
@@ -64,24 +64,30 @@ _STYLE: Final = """<style>
 .hosted div { flex: 1 1 12rem; } .hosted b { display: block; font-size: 1.15rem; }
 .hosted a { padding: .6rem 1.1rem; border-radius: 4px; background: #1f4e79; color: #fff;
   text-decoration: none; font-weight: 600; } .hosted a:focus-visible { outline: 3px solid #e0a030; }
+.hosted a.more { background: none; color: #1f4e79; box-shadow: inset 0 0 0 1px; }
 @media (max-width: 40rem) { .hosted { margin: 0; padding: 1rem 1.25rem; border-radius: 0; }
   .hosted a { flex: 1 1 100%; text-align: center; } }
 @media print { .hosted { display: none; } }
 </style>"""
 _after_body: Final = re.compile(rb"<body[^>]*>")
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+BEGUN: Final = web.RequestKey("begun", bool)
+"""Set once an answer is sent by parts."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def _for_people(handler: Handler) -> Handler:
+def for_people(handler: Handler) -> Handler:
     """Bound the handler, and write what it refuses as a page where the client reads pages."""
 
     @wraps(handler)
-    async def page(request: web.Request) -> web.Response:
+    async def page(request: web.Request) -> web.StreamResponse:
         try:
             request.app[LINKS].take_page(request)
             response = await handler(request)
         except Exception as error:
+            if request.get(BEGUN):
+                raise  # the client has a part of an answer
             # The log must not hold the token, which is as good as the document.
             answer = refusal(error, request[REQUEST_ID], request.method, "/i/...")
             response = respond(answer)
@@ -93,7 +99,8 @@ def _for_people(handler: Handler) -> Handler:
                     content_type="text/html",
                     headers=answer.headers,
                 )
-        response.headers.update(_HEADERS)
+        if not response.prepared:
+            response.headers.update(HEADERS)
         return response
 
     return page
@@ -111,7 +118,7 @@ def _message(detail: str) -> str:
     )
 
 
-@_for_people
+@for_people
 async def get_page(request: web.Request) -> web.Response:
     """GET /i/<token>: an issued document and how it stands, for whoever has its link."""
     row, due = await _find(request, "HTML")
@@ -121,7 +128,7 @@ async def get_page(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type="text/html", charset="utf-8")
 
 
-@_for_people
+@for_people
 async def get_page_pdf(request: web.Request) -> web.Response:
     """GET /i/<token>/pdf: the same document as a file."""
     row, _ = await _find(request, "PDF")
@@ -137,7 +144,7 @@ async def _find(request: web.Request, kind: str) -> tuple[asyncpg.Record, Decima
     """Read the document of the path's link, with a file of it, and what is due. Raises NotFound."""
     linked = request.app[LINKS].read(request.match_info["token"])
     if linked is None:
-        raise _nothing()
+        raise no_document()
     ref, tenant_id = linked.document_ref, linked.tenant_id
     place = shard_key_of(ref.int)
     async with tenant_transaction(request.app[POOL], tenant_id) as connection:
@@ -146,13 +153,13 @@ async def _find(request: web.Request, kind: str) -> tuple[asyncpg.Record, Decima
         )
         marks = await load_marks(connection, tenant_id, [place], [ref]) if row else {}
     if row is None:
-        raise _nothing()
+        raise no_document()
     if row["content"] is None:
         raise NotFound("file_not_ready", "the document is being made: try again in a few seconds")
     return row, Decimal(bytes(marks[ref]["amount_due"]).decode())
 
 
-def _nothing() -> NotFound:
+def no_document() -> NotFound:
     """Say the same of a link that was never one, and of one that is none any more."""
     return NotFound("link_unknown", "this link leads to no document, or not any more")
 
@@ -160,9 +167,12 @@ def _nothing() -> NotFound:
 def _header(row: asyncpg.Record, due: Decimal, token: str) -> str:
     """Write how the document stands today, over the document itself."""
     kind, title, more = _standing(row, due)
+    usage = f'<a class="more" href="./{token}/usage.csv">Usage (CSV)</a>'
+    usage = usage if row["has_usage_list"] else ""
     return (
         f'<div class="hosted {kind}" role="status"><div><b>{escape(title)}</b>'
-        f'{escape(more)}</div><a href="./{token}/pdf">Download PDF</a></div>'
+        f"{escape(more)}</div>{usage}"
+        f'<a href="./{token}/pdf">Download PDF</a></div>'
     )
 
 

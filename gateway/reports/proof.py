@@ -14,10 +14,11 @@ from gateway.manage.answers import json_answer
 from gateway.manage.body import Fields
 from gateway.manage.context import path_ref, read_query, routes_of, transaction
 from gateway.reports.event_proof import prove_change, with_ahead
-from gateway.reports.usage_of_lines import Feeds, counted_quantity, load_feeds, read_rows
+from gateway.reports.usage_of_lines import load_feeds, read_rows
 from runtime.postgres import Connection, Queries
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.event_ref import shard_key_of
+from schemas.line_usage import Feeds, counted_quantity
 from schemas.proof import DocumentRows, prove
 from schemas.proof_figures import Answer
 

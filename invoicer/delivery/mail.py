@@ -15,8 +15,10 @@ from typing import Any, Final
 from invoicer.delivery import words
 from invoicer.delivery.issued import IssuedDocument
 from invoicer.delivery.parties import customer_party, document_locale, entity_party, payment_details
+from invoicer.delivery.usage_files import UsageFiles
 from invoicer.delivery.view import TITLES
 
+NO_USAGE: Final = UsageFiles()
 _unsafe: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _after_body: Final = re.compile(r"<body[^>]*>")
 _NOTICE: Final = (
@@ -37,20 +39,24 @@ def build_mail(
     copy: int = 0,
     *,
     link: str = "",
+    usage: UsageFiles = NO_USAGE,
 ) -> EmailMessage:
     """Return the mail of a document.
 
     files: its HTML and PDF. sender: the address that mails are from. The Message-ID follows from
     the document, so a mail that goes out twice is one to whoever looks; one that was asked for
     again, the copy's number above 0, is another. link: to the document's page, "" without one.
-    Raises NoAddress.
+    usage: the list of it, and what of it is too long. Raises NoAddress.
     """
     issuer = one_line(entity_party(document.parties.get("entity", {})).name)
     which = f"{document.document_ref}.{copy}" if copy else str(document.document_ref)
     mail = addressed(document, sender, which, _subject(document, issuer))
-    mail.set_content("\n".join(_text(document, link)) + "\n")
-    mail.add_alternative(_page(document, files["HTML"].decode(), link), subtype="html")
+    mail.set_content("\n".join(_text(document, link, usage)) + "\n")
+    mail.add_alternative(_page(document, files["HTML"].decode(), link, usage), subtype="html")
     attach_pdf(mail, document, files["PDF"])
+    for one in usage.files:
+        main, sub = one.kind
+        mail.add_attachment(one.content, maintype=main, subtype=sub, filename=one.name)
     return mail
 
 
@@ -95,29 +101,45 @@ def _addresses(listed: object) -> tuple[Address, ...]:
     return tuple(Address(addr_spec=one) for one in dict.fromkeys(given) if _is_address(one))
 
 
-def _page(document: IssuedDocument, html: str, link: str) -> str:
-    """Return the document's own page, under the way to it in a browser."""
-    if not link:
-        return html
+def _page(document: IssuedDocument, html: str, link: str, usage: UsageFiles) -> str:
+    """Return the document's own page, under what the mail has to say."""
     with words.writing(document_locale(document.parties)):
         direction = "rtl" if words.is_rtl() else "ltr"
-        said = f'<a href="{escape(link)}">{escape(_read_here())}</a>'
+        said = "".join(map(_paragraph, _notices(link, usage)))
+    if not said:
+        return html
     notice = f'<div dir="{direction}" style="{_NOTICE}">{said}</div>'
     return _after_body.sub(lambda body: body[0] + notice, html, count=1)
 
 
-def _read_here() -> str:
-    """Say what a link to the document's page is for."""
-    return words.say("Read it in your browser")
+def _paragraph(notice: tuple[str, str]) -> str:
+    said, url = map(escape, notice)
+    inner = f'<a href="{url}">{said}</a>' if url else said
+    return f'<p style="margin:.25rem 0">{inner}</p>'
 
 
-def link_lines(link: str) -> Iterator[str]:
-    """Say where the document is read; the link has a line of its own, clear of marks."""
+def _notices(link: str, usage: UsageFiles) -> Iterator[tuple[str, str]]:
+    """Say where the document is read, and what usage is not attached; each with its link or ""."""
     if link:
-        yield from ("", f"{_read_here()}:", link)
+        yield words.say("Read it in your browser"), link
+    for one in usage.too_long if link else ():
+        label = "The list of usage is too long to be attached as {format}; all of it is here"
+        yield words.say(label, format=one), f"{link}/usage.csv"
+    for one in usage.gone if link else (*usage.too_long, *usage.gone):
+        label = (
+            "The list of usage is not attached as {format}: it is too long, or no longer at hand. "
+            "Please ask us for it."
+        )
+        yield words.say(label, format=one), ""
 
 
-def _text(document: IssuedDocument, link: str) -> Iterator[str]:
+def notice_lines(link: str, usage: UsageFiles = NO_USAGE) -> Iterator[str]:
+    """Write what the mail has to say; a link has a line of its own, clear of marks."""
+    for said, url in _notices(link, usage):
+        yield from ("", f"{said}:", url) if url else ("", said)
+
+
+def _text(document: IssuedDocument, link: str, usage: UsageFiles) -> Iterator[str]:
     """Say in plain text what is in the attached document."""
     with words.writing(document_locale(document.parties)):
         name = one_line(customer_party(document.parties.get("customer", {})).name)
@@ -138,7 +160,7 @@ def _text(document: IssuedDocument, link: str) -> Iterator[str]:
             yield ""
             for label, value in payment_details(document.parties):
                 yield f"{label}: {one_line(value)}"
-        yield from link_lines(link)
+        yield from notice_lines(link, usage)
         yield ""
         yield one_line(entity_party(document.parties.get("entity", {})).name)
 

@@ -6,7 +6,7 @@ from email.message import EmailMessage
 
 from invoicer.delivery import words
 from invoicer.delivery.issued import IssuedDocument
-from invoicer.delivery.mail import addressed, attach_pdf, link_lines, one_line
+from invoicer.delivery.mail import addressed, attach_pdf, notice_lines, one_line
 from invoicer.delivery.parties import customer_party, document_locale, entity_party, payment_details
 from invoicer.delivery.view import TITLES
 
@@ -55,6 +55,6 @@ def _text(document: IssuedDocument, due: Decimal, days: int, link: str) -> Itera
     yield ""
     for label, value in payment_details(document.parties):
         yield f"{label}: {one_line(value)}"
-    yield from link_lines(link)
+    yield from notice_lines(link)
     yield ""
     yield one_line(entity_party(document.parties.get("entity", {})).name)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,8 @@ _LABELS: Final[Mapping[str, Mapping[str, str]]] = {
 _DIGITS_MAX: Final = 40
 _DAY: Final = "d MMMM y"
 """For English: nobody takes the month for the day. Other languages have their own long form."""
+
+_SHORT_DAY: Final = "d MMM y"
 
 _CONTEXT: Final = Context(prec=240)
 """Wider than any number here: formatting must never round behind our back."""
@@ -135,6 +137,17 @@ def day(value: date) -> str:
     """Write a day with the month's name."""
     form = _DAY if _locale.get().language == ENGLISH.language else "long"
     return str(format_date(value, form, locale=_locale.get()))
+
+
+def short_day(value: date) -> str:
+    """Write a day for a table."""
+    form = _SHORT_DAY if _locale.get().language == ENGLISH.language else "medium"
+    return str(format_date(value, form, locale=_locale.get()))
+
+
+def clock(local: datetime) -> str:
+    """Write the time of day of an aware instant to the second, with its offset from UTC."""
+    return _isolated(f"{local:%H:%M:%S} {local.isoformat()[-6:]}")
 
 
 def span(start: date, end: date) -> str:

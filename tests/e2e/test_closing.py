@@ -13,13 +13,19 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
+
+import aiohttp
+import asyncpg
 
 from deploy.demo import catalogue
 from deploy.demo.story import Shop, make_shop
 from deploy.local.bootstrap import Credentials
 from deploy.verify.replay.checks import replay_checks
 from deploy.verify.report import run_checks
+from invoicer.delivery.issued import load_issued
+from invoicer.usage_list import UsageLists
+from schemas.event_ref import shard_key_of
 from tests.e2e.installation import Installation, installed
 
 AT_ONCE = {
@@ -194,10 +200,38 @@ async def check_usage_for_people(
         at = datetime.fromisoformat(row["Time"] + row["Time zone"].removeprefix("UTC"))
         assert at == datetime.fromisoformat(event["timestamp"])
         assert row["Item"] == line["item"]
+    await check_usage_elsewhere(installation, document, answer.body)
     nobody = f"/api/invoices/{uuid4()}/usage.csv"
     assert (await installation.client.fetch("GET", nobody)).status == 404
     of_no_line = f"{path}?charge_ref={uuid4()}"
     assert (await installation.client.fetch("GET", of_no_line)).status == 422
+
+
+async def check_usage_elsewhere(
+    installation: Installation, document: dict[str, Any], rows: bytes
+) -> None:
+    """The mail brings the same list, and the document's page leads to it, where that is wanted."""
+    connection = await asyncpg.connect(installation.env["METERLINE_POSTGRES"])
+    place = (shard_key_of(UUID(document["invoice_ref"]).int), UUID(document["invoice_ref"]))
+    page = f"{document['hosted_url']}/usage.csv"
+    try:
+        [issued] = (await load_issued(connection, [place])).values()
+        tenant_id = await connection.fetchval(
+            "SELECT tenant_id FROM document WHERE document_ref = $1", place[1]
+        )
+        lists = UsageLists(asyncio.Event(), "")
+        mailed = await lists.load(connection, tenant_id, place, issued, ["CSV"])
+        assert [one.content for one in mailed.files] == [rows]
+        wanted = "UPDATE customer SET details = jsonb_set(details, '{settings}', $1)"
+        async with aiohttp.ClientSession() as session:
+            for attach in ("false", "true"):
+                await connection.execute(wanted, f'{{"attach_usage_logs_csv": {attach}}}')
+                async with session.get(page) as answer:
+                    assert answer.status == (200 if attach == "true" else 404)
+                    assert answer.headers["Cache-Control"] == "no-store"
+                    assert (await answer.read() == rows) == (attach == "true")
+    finally:
+        await connection.close()
 
 
 async def usage_of(

@@ -41,22 +41,30 @@ class Delivery:
         )
         server = read_server(settings)
         assert server is not None
-        stopping, rendered = asyncio.Event(), asyncio.Event()
-        self._render = OutboxWorker(pool, settings, stopping, asyncio.Event(), rendered)
-        self._mail = MailWorker(pool, settings, server, stopping, rendered)
+        self.stopping, rendered = asyncio.Event(), asyncio.Event()
+        self._render = OutboxWorker(pool, settings, self.stopping, asyncio.Event(), rendered)
+        self._mail = MailWorker(pool, settings, server, self.stopping, rendered)
 
-    async def work(self) -> None:
+    async def render(self) -> None:
         while await self._render.work_once():
             pass
+
+    async def work(self) -> None:
+        await self.render()
         while await self._mail.work_once():
             pass
 
 
 async def issue(
-    connection: asyncpg.Connection, books: Books, intake: Intake, **customer: str
+    connection: asyncpg.Connection,
+    books: Books,
+    intake: Intake,
+    *,
+    legal_name: str = "Acme",
+    email: str,
 ) -> None:
     product = Product(lines=[Line("API calls", TIERED, "1500")], tax="19")
-    contract = books.contract(books.issuer(), product, **customer)
+    contract = books.contract(books.issuer(), product, legal_name=legal_name, email=email)
     keys = books.close(*contract.products)
     await books.write(connection)
     await intake.take(keys)

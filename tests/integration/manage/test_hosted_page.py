@@ -199,6 +199,19 @@ async def test_people_read_it_on_a_desk_and_on_a_telephone(client: Client, tmp_p
         assert all(one.startswith(own) for one in browser.requested)
 
 
+async def test_the_page_leads_to_the_usage_where_the_customer_is_to_have_it(client: Client) -> None:
+    _, url = await linked(client)
+    address = f"{url}/usage.csv"
+    assert read(address).status_code == 404
+    assert "usage.csv" not in read(url).text
+    await client.fetch(
+        "UPDATE customer SET details = details || "
+        """'{"settings": {"attach_usage_logs_pdf": true}}' WHERE tenant_id = $1""",
+        client.tenant_id,
+    )
+    assert f"./{url.rpartition('/')[2]}/usage.csv" in read(url).text
+
+
 async def test_an_address_that_tries_many_links_has_to_wait(client: Client) -> None:
     _, url = await linked(client)
     deadline = time.monotonic() + 60
