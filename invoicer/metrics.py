@@ -38,7 +38,7 @@ RENDER_FAILURES = Counter(
 )
 RENDERED_WITH_LACK = Counter(
     "invoicer_documents_rendered_with_lack_total",
-    "PDFs made without a glyph or the logo; what: glyphs, logo, glyphs_and_logo.",
+    "PDFs made without something: glyphs, logo, glyphs_and_logo, or an e-invoice (e_invoice_…).",
     ["lack"],
 )
 OUTBOX_AGE_SECONDS = Gauge(

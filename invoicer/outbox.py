@@ -15,10 +15,11 @@ from uuid import UUID
 import asyncpg
 
 from invoicer import metrics
+from invoicer.delivery.e_invoice import NotPossible, build_e_invoice, is_wanted
 from invoicer.delivery.html import render_html
 from invoicer.delivery.issued import IssuedDocument, load_issued
 from invoicer.delivery.pdf import render_pdf
-from invoicer.delivery.view import build_view
+from invoicer.delivery.view import View, build_view
 from invoicer.outbox_loop import OutboxLoop, Work, backoff, postpone
 from invoicer.repository import columns, queries
 from invoicer.settings import InvoicerSettings
@@ -44,7 +45,27 @@ def render(document: IssuedDocument, fonts_dir: str = "") -> Files:
     """Make both files of one view of the document; takes CPU and nothing else."""
     with metrics.RENDER_SECONDS.time():
         view = build_view(document)
-        return Files(render_html(view), render_pdf(view, fonts_dir))
+        return Files(render_html(view), render_pdf(view, fonts_dir, _e_invoice(document, view)))
+
+
+def _e_invoice(document: IssuedDocument, view: View) -> bytes | None:
+    """Return the document as XML where its issuer wants it.
+
+    One that lacks what the standard wants goes out without it, rather than not at all.
+    """
+    if not is_wanted(document):
+        return None
+    try:
+        return build_e_invoice(document, view)
+    except NotPossible as error:
+        metrics.RENDERED_WITH_LACK.labels(f"e_invoice_{error.lack}").inc()
+        _log.warning(
+            "document_without_e_invoice",
+            document_number=document.document_number,
+            lack=error.lack,
+            error=str(error),
+        )
+        return None
 
 
 class OutboxWorker(OutboxLoop):

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.manage import pictures, values
+from gateway.manage import pictures, registries, values
 from gateway.manage.answers import json_answer, terms_answer
 from gateway.manage.body import Body, Fields
 from gateway.manage.context import note, path_ref, queries, read_body, routes_of, transaction
@@ -41,6 +41,8 @@ class EntityDetails(Struct, frozen=True, omit_defaults=True):
     logo: str | None = None
     accent_colour: str | None = None
     locale: str | None = None
+    vat_id: str | None = None
+    e_invoice: str | None = None
 
 
 class NewEntity(Struct, frozen=True):
@@ -81,7 +83,7 @@ def read_entity_change(fields: Fields) -> NewEntity:
 
 
 def _read_details(fields: Fields) -> EntityDetails:
-    return EntityDetails(
+    details = EntityDetails(
         billing_details=read_billing_details(fields.nested("billing_details")),
         country=fields.optional(values.country, "country"),
         country_state=fields.optional(values.text, "country_state"),
@@ -92,7 +94,14 @@ def _read_details(fields: Fields) -> EntityDetails:
         logo=fields.optional(pictures.logo, "logo"),
         accent_colour=fields.optional(values.colour, "accent_colour"),
         locale=fields.optional(values.locale, "locale"),
+        vat_id=fields.optional(registries.vat_id, "vat_id"),
+        e_invoice=fields.optional(values.choice("FACTUR_X"), "e_invoice"),
     )
+    if details.e_invoice is not None:
+        for name in ("country", "vat_id"):
+            if fields.values.get(name) in (None, ""):
+                fields.add("required", "an e-invoice has to say it; see docs/e-invoices.md", name)
+    return details
 
 
 async def create_entity(request: web.Request) -> web.Response:

@@ -68,6 +68,21 @@ def check_phone(country_code: str, digits: str) -> None:
         raise InvalidInput("phone_impossible", detail)
 
 
+def vat_id(value: object) -> str:
+    """Read a VAT number of the European Union with its country's two letters, kept as it is sent.
+
+    Raises InvalidInput.
+    """
+    from stdnum.eu import vat  # noqa: PLC0415 - 5 MiB, seldom needed
+
+    sent = values.text(value)
+    compact = "".join(sent.split()).replace("-", "").replace(".", "")
+    if len(compact) > TAX_ID_LENGTH_MAX or not compact[:2].isalpha() or not vat.is_valid(compact):
+        detail = "is no VAT number of the European Union, as DE136695976; others stay in tax ids"
+        raise InvalidInput("vat_id_malformed", detail)
+    return sent
+
+
 def check_tax_id(country: str | None, tax_id: str) -> None:
     """Refuse what can't be a tax id. Raises InvalidInput.
 

@@ -16,10 +16,10 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 from babel import Locale, UnknownLocaleError
-from babel.core import get_global
 
 from gateway.manage.body import JsonNumber, Read
 from schemas.additional_data import check_name
+from schemas.countries import country_codes
 from schemas.errors import InvalidInput
 from schemas.event_ref import canonical_ref
 from schemas.money import (
@@ -198,8 +198,8 @@ def locale(value: object) -> str:
 def country(value: object) -> str:
     """Read an English name of a country or an ISO 3166 code; kept as it is sent."""
     sent = text(value).strip()
-    if sent.casefold() not in _countries():
-        nearest = get_close_matches(sent.casefold()[:64], _countries(), n=1)
+    if sent.casefold() not in country_codes():
+        nearest = get_close_matches(sent.casefold()[:64], country_codes(), n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         detail = f"is neither a country's English name nor an ISO 3166 code{hint}"
         raise InvalidInput("country_unknown", detail)
@@ -208,36 +208,7 @@ def country(value: object) -> str:
 
 def country_code(named: str) -> str:
     """Return the ISO 3166 code of what `country` has read."""
-    return _countries()[named.strip().casefold()]
-
-
-@lru_cache(maxsize=1)
-def _countries() -> Mapping[str, str]:
-    """Return the code of every way to name a country, case folded: CLDR's names, ISO's codes.
-
-    ISO's old and longer codes too. CLDR has one name a country; the others here are those that
-    people write most.
-    """
-    names = {
-        code: english
-        for code, english in Locale("en").territories.items()
-        if code.isalpha() and code not in {"XA", "XB", "ZZ", "EU", "EZ", "UN", "QO"}
-    }
-    old_and_longer = {
-        code: successors[0]
-        for code, successors in get_global("territory_aliases").items()
-        if code.isalpha() and successors[0] in names
-    }
-    spoken = {
-        "United States of America": "US",
-        "Great Britain": "GB",
-        "Czech Republic": "CZ",
-        "Turkey": "TR",
-    }
-    plain = {english.replace("&", "and"): code for code, english in names.items()}
-    whole = {english: code for code, english in names.items()}
-    every = old_and_longer | spoken | plain | whole | {code: code for code in names}
-    return {way.casefold(): code for way, code in every.items()}
+    return country_codes()[named.strip().casefold()]
 
 
 def percent(most: int) -> Read[Decimal]:

@@ -41,6 +41,8 @@ def entity_party(entity: Mapping[str, Any]) -> Party:
     lines = [*_address(entity, "address"), *_contact(entity)]
     if registration := _text(entity.get("registration_number")):
         lines.append(words.say("Registration no. {number}", number=registration))
+    if vat_id := _text(entity.get("vat_id")):
+        lines.append(words.say("VAT no. {number}", number=vat_id))
     return _party(entity, lines)
 
 
@@ -93,9 +95,7 @@ def payment_details(parties: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield label and value of each way to pay: the account named, else the entity's first."""
     if _object(parties, "billing_online_payment_details").get("auto_charge") is True:
         yield words.say("Card"), words.say("The amount is charged to your card on file.")
-    wanted = _object(parties, "billing_bank_transfer_details").get("billing_account_id")
-    details = _object(_object(parties, "entity"), "billing_details")
-    account = _chosen(details.get("billing_accounts"), wanted)
+    account = chosen_account(parties)
     for field, label in _ACCOUNT_LABELS.items():
         if value := _text(account.get(field)):
             yield words.say(label), words.entered(value)
@@ -109,7 +109,11 @@ def payment_details(parties: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _chosen(accounts: object, wanted: object) -> Mapping[str, Any]:
+def chosen_account(parties: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the issuer's bank account that is to be paid to; empty when there is none."""
+    wanted = _object(parties, "billing_bank_transfer_details").get("billing_account_id")
+    details = _object(_object(parties, "entity"), "billing_details")
+    accounts = details.get("billing_accounts")
     if not isinstance(accounts, list):
         return {}
     known = [account for account in accounts if isinstance(account, Mapping)]

@@ -16,6 +16,8 @@ import msgspec
 import typst
 
 from invoicer import metrics
+from invoicer.delivery.e_invoice import CONFORMANCE, FILE_NAME
+from invoicer.delivery.pdf_metadata import name_e_invoice
 from invoicer.delivery.view import View
 from runtime.logging import get_logger
 
@@ -31,16 +33,18 @@ _log = get_logger()
 _thread: Final = threading.local()
 
 
-def render_pdf(view: View, fonts_dir: str = "") -> bytes:
+def render_pdf(view: View, fonts_dir: str = "", e_invoice: bytes | None = None) -> bytes:
     """Return the document as PDF.
 
-    fonts_dir: more fonts. The standards want a glyph for every character; a document with one that
-    no font knows is made without the standards, with a box where the glyph would be, rather than
-    not at all; one whose logo can't be drawn is made without it. Both are logged and counted.
+    fonts_dir: more fonts. e_invoice: the document as XML, to be carried in the file.
+    The standards want a glyph for every character; a document with one that no font knows is made
+    without the standards, with a box where the glyph would be, rather than not at all; one whose
+    logo can't be drawn is made without it. Both are logged and counted.
     Raises typst.TypstError when the template is wrong.
     """
     failure: typst.TypstError | None = None
     for lack, data, standards in _ways(view):
+        data["e_invoice"] = "" if e_invoice is None else e_invoice.decode()
         try:
             pdf = _compile(data, view.issue_date, standards, fonts_dir)
         except typst.TypstError as error:
@@ -49,7 +53,8 @@ def render_pdf(view: View, fonts_dir: str = "") -> bytes:
         if lack:
             metrics.RENDERED_WITH_LACK.labels(lack).inc()
             _log.warning("document_rendered_with_lack", document_number=view.number, lack=lack)
-        return pdf
+        is_e_invoice = e_invoice is not None and standards
+        return name_e_invoice(pdf, FILE_NAME, CONFORMANCE) if is_e_invoice else pdf
     assert failure is not None, "there is a way at least"
     raise failure
 

@@ -1,5 +1,7 @@
 """Entities over HTTP."""
 
+import pytest
+
 from tests.drawn_documents import LOGO
 from tests.integration.manage.clients import Client
 
@@ -128,3 +130,24 @@ def test_what_documents_look_like_is_looked_into(client: Client) -> None:
         "/accent_colour": "colour_malformed",
         "/locale": "locale_unknown",
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({}, {"/country": "required", "/vat_id": "required"}),
+        ({"country": "Germany"}, {"/vat_id": "required"}),
+        ({"country": "Germany", "vat_id": "DE136695977"}, {"/vat_id": "vat_id_malformed"}),
+        ({"country": "Germany", "vat_id": "136695976"}, {"/vat_id": "vat_id_malformed"}),
+    ],
+)
+def test_an_entity_with_e_invoices_says_where_it_is_taxed(
+    client: Client, fields: dict[str, str], wrong: dict[str, str]
+) -> None:
+    body = {"name": "Taxed", "e_invoice": "FACTUR_X", **fields}
+    found = client.refused("POST", "/api/entities", body)
+    assert found.items() >= wrong.items()
+    good = {**body, "country": "DE", "vat_id": "de 136.695 976"}
+    ref = client.ok("POST", "/api/entities", good)["entity_ref"]
+    shown = client.ok("GET", f"/api/entities/{ref}")
+    assert {name: shown[name] for name in good} == good
