@@ -150,6 +150,10 @@ class Fields:
         """Note that a field is wrong."""
         self.body.add(code, detail, self.at(name))
 
+    def warn(self, code: str, detail: str, name: str) -> None:
+        """Note that a field is odd; it is taken all the same."""
+        self.body.warnings.append(Problem(code, detail, self.at(name)))
+
     def check(self, name: str, rule: Callable[[], T]) -> T | None:
         """Apply a rule to a field that has been read; what it raises becomes its problem."""
         return self.body.check(self.at(name), rule)

@@ -32,6 +32,7 @@ from gateway.manage.parts import (
     encode_details,
     read_payment_details,
     read_phone,
+    read_state,
 )
 from runtime.postgres import Connection
 from schemas.errors import NotFound
@@ -118,7 +119,7 @@ def _read_details(fields: Fields) -> CustomerDetails:
         ein=ein,
         phone=read_phone(fields),
         country=country,
-        country_state=fields.optional(values.text, "country_state"),
+        country_state=read_state(fields, country),
         city=fields.optional(values.text, "city"),
         zip_code=fields.optional(values.text, "zip_code", "zip-code"),
         billing_address=fields.optional(values.text, "billing_address"),

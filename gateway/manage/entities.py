@@ -18,6 +18,7 @@ from gateway.manage.parts import (
     encode_details,
     read_billing_details,
     read_phone,
+    read_state,
 )
 from runtime.postgres import Connection
 from schemas.errors import Conflict, NotFound
@@ -83,10 +84,11 @@ def read_entity_change(fields: Fields) -> NewEntity:
 
 
 def _read_details(fields: Fields) -> EntityDetails:
+    country = fields.optional(values.country, "country")
     details = EntityDetails(
         billing_details=read_billing_details(fields.nested("billing_details")),
-        country=fields.optional(values.country, "country"),
-        country_state=fields.optional(values.text, "country_state"),
+        country=country,
+        country_state=read_state(fields, country),
         city=fields.optional(values.text, "city"),
         address=fields.optional(values.text, "address"),
         phone=read_phone(fields),
@@ -108,7 +110,7 @@ async def create_entity(request: web.Request) -> web.Response:
     """POST /api/entities."""
     body = await read_body(request, refuses_unknown=True)
     entity = read_entity(body.fields)
-    body.finish()
+    warnings = body.finish()
     entity_ref = uuid4()
     async with transaction(request) as (connection, tenant_id):
         default = await connection.fetchrow(queries.find_default_entity, tenant_id)
@@ -132,7 +134,7 @@ async def create_entity(request: web.Request) -> web.Response:
             raise _name_taken(entity.name) from None
         await connection.execute(queries.make_default_entity, tenant_id, entity_id)
         await note(request, connection, "entity.made", entity_ref, after=body.fields.values)
-    return json_answer({"entity_ref": entity_ref})
+    return json_answer({"entity_ref": entity_ref}, warnings=warnings)
 
 
 def _name_taken(name: str) -> Conflict:
@@ -165,7 +167,7 @@ async def replace_entity(request: web.Request) -> web.Response:
     body = await read_body(request, refuses_unknown=True)
     entity = read_entity_change(body.fields)
     body.fields.optional(values.same_ref(entity_ref), "entity_ref")
-    body.finish()
+    warnings = body.finish()
     async with transaction(request) as (connection, tenant_id):
         await connection.execute(queries.hold_entity, tenant_id, entity_ref)
         before = await _load_entity(connection, tenant_id, entity_ref)
@@ -190,7 +192,7 @@ async def replace_entity(request: web.Request) -> web.Response:
         assert row is not None, "it is held"
         answer, former = _entity_answer(row), _entity_answer(before)
         await note(request, connection, "entity.changed", entity_ref, before=former, after=answer)
-    return json_answer(answer)
+    return json_answer(answer, warnings=warnings)
 
 
 def _entity_answer(row: asyncpg.Record) -> dict[str, Any]:

@@ -110,6 +110,16 @@ def _country_code(value: object) -> str:
     return digits
 
 
+def read_state(fields: Fields, country: str | None) -> str | None:
+    """Read a state; one that its country does not have is a warning."""
+    state = fields.optional(values.text, "country_state")
+    if state is None or country is None:
+        return state
+    if hint := registries.state_hint(country, state):
+        fields.warn("country_state_unknown", hint, "country_state")
+    return state
+
+
 def read_phone(fields: Fields) -> Phone | None:
     """Read `phone`: an object, or a bare number beside `country_code`."""
     outer_code = fields.optional(_country_code, "country_code", "countryCode")

@@ -5,6 +5,8 @@ known to people before it is known here. The libraries are imported when they ar
 since a gateway that takes events never needs them.
 """
 
+import unicodedata
+from difflib import get_close_matches
 from typing import Final
 
 from gateway.manage import values
@@ -81,6 +83,41 @@ def vat_id(value: object) -> str:
         detail = "is no VAT number of the European Union, as DE136695976; others stay in tax ids"
         raise InvalidInput("vat_id_malformed", detail)
     return sent
+
+
+_STATES_KNOWN: Final = frozenset({"US", "CA", "AU"})
+"""Countries whose states have one name each, in English, that ISO 3166-2 has, too. Of others people
+write names that it lacks: Bavaria, County Cork, Tokyo-to."""
+
+
+def state_hint(country: str, state: str) -> str | None:
+    """Return what is odd about a state, None where it is one of its country, or nobody can tell.
+
+    country: as `values.country` takes it. state: a name, or its code, with or without the
+    country's. Addresses are for people, so what is odd is told and kept, and not refused.
+    """
+    code = values.country_code(country)
+    if code not in _STATES_KNOWN:
+        return None
+    import pycountry  # noqa: PLC0415 - 7 MiB, seldom needed
+
+    known = {
+        _plain(way): one.name
+        for one in pycountry.subdivisions
+        if one.country_code == code
+        for way in (one.name, one.code, one.code.partition("-")[2])
+    }
+    if _plain(state) in known:
+        return None
+    nearest = get_close_matches(_plain(state)[:64], known, n=1)
+    hint = f"; did you mean {known[nearest[0]]!r}?" if nearest else ""
+    return f"is no state or territory of {country}{hint}"
+
+
+def _plain(text: str) -> str:
+    """Return a text without accents and case."""
+    apart = unicodedata.normalize("NFKD", text.strip()).casefold()
+    return "".join(c for c in apart if not unicodedata.combining(c))
 
 
 def check_tax_id(country: str | None, tax_id: str) -> None:

@@ -301,3 +301,30 @@ def test_a_calling_code_that_is_none_is_named_where_it_was_sent(
 ) -> None:
     wrong = client.refused("POST", "/api/customers", SMALLEST | sent)
     assert wrong == {pointer: "country_code_unknown"}
+
+
+@pytest.mark.parametrize(
+    ("country", "state", "hint"),
+    [
+        ("United States", "New Yrok", "did you mean 'New York'?"),
+        ("AU", "Ontario", "is no state or territory of AU"),
+        ("US", "NY", None),
+        ("US", "us-ny", None),
+        ("Canada", "québec", None),
+        ("Germany", "Bavaria", None),
+        (None, "Anywhere", None),
+    ],
+)
+def test_a_state_that_its_country_does_not_have_is_a_warning(
+    client: Client, country: str | None, state: str, hint: str | None
+) -> None:
+    body = {"name": "Acme", "email": "a@acme.example", "country": country, "country_state": state}
+    answer = client.ok("POST", "/api/customers", body)
+    shown = client.ok("GET", f"/api/customers/{answer['customer_ref']}")
+    assert shown["country_state"] == state
+    found = [(one["pointer"], one["detail"]) for one in answer.get("warnings", [])]
+    if hint is None:
+        assert found == []
+    else:
+        assert found[0][0] == "/country_state"
+        assert hint in found[0][1]
