@@ -6,14 +6,12 @@ from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from invoicer.subject import Subject, minor_of, queries
 from runtime.postgres import Connection
 from schemas.crediting import Credit, Creditable
 from schemas.crediting_lines import Asked, BilledLine, LineCredit, credit_lines
 from schemas.errors import InvalidInput
-from schemas.money import PRICE_DIGITS, currency_digits, decimal_to_scaled, scaled_to_decimal
+from schemas.money import currency_digits, scaled_to_decimal
 
 _COLUMNS: Final = (
     *("shard_key", "document_ref", "position", "tenant_id", "parent_document_ref"),
@@ -27,23 +25,9 @@ async def take_off_lines(
     """Work out what crediting the lines that are asked for takes off. Raises as `credit_lines`."""
     digits = currency_digits(subject.row["currency"])
     rows = await connection.fetch(queries.load_billed_lines, *subject.place)
-    lines = [_line(row, digits) for row in rows]
+    lines = [BilledLine.of_row(row, digits) for row in rows]
     asked = [_asked(one, digits) for one in subject.details["lines"]]
     return credit_lines(left, lines, asked)
-
-
-def _line(row: asyncpg.Record, digits: int) -> BilledLine:
-    return BilledLine(
-        place=(row["product_position"], row["position"]),
-        item=row["item"],
-        amount=decimal_to_scaled(row["amount"], digits),
-        quantity=Fraction(row["exact_quantity"] or row["quantity"]),
-        product_total=decimal_to_scaled(row["product_total"], digits),
-        discount=decimal_to_scaled(row["discount_rate"], PRICE_DIGITS),
-        tax=decimal_to_scaled(row["tax_rate"], PRICE_DIGITS),
-        credited=decimal_to_scaled(row["credited"], digits),
-        credited_quantity=Fraction(row["credited_quantity"]),
-    )
 
 
 def _asked(said: Mapping[str, Any], digits: int) -> Asked:

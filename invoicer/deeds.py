@@ -6,7 +6,6 @@ such that it can be done, and has then done nothing.
 
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
@@ -27,7 +26,7 @@ from schemas.document import DocumentState
 from schemas.document_ref import credit_ref
 from schemas.errors import Conflict
 from schemas.lifecycle import REDRAWN, Cause, check_transition
-from schemas.money import currency_digits, decimal_to_scaled, round_fraction, scaled_to_decimal
+from schemas.money import currency_digits, decimal_to_scaled, scaled_to_decimal
 from schemas.posting import EntryKind
 
 CREDIT_PREFIX: Final = "CR-"
@@ -159,12 +158,13 @@ async def credit(connection: Connection, subject: Subject) -> UUID:
 
 
 def _creditable(row: asyncpg.Record, before: asyncpg.Record, digits: int) -> Creditable:
-    total = decimal_to_scaled(row["total"], digits)
-    gross = total + decimal_to_scaled(row["credits_amount"], digits)
-    tax = round_fraction(Fraction(decimal_to_scaled(row["total_tax"], digits) * total, gross), 0)
-    total_left = total + decimal_to_scaled(before["total"], digits)
-    tax_left = max(0, tax + decimal_to_scaled(before["total_tax"], digits))
-    return Creditable(total, tax, total_left, min(tax_left, max(0, total_left)))
+    return Creditable.of(
+        total=decimal_to_scaled(row["total"], digits),
+        credits_amount=decimal_to_scaled(row["credits_amount"], digits),
+        total_tax=decimal_to_scaled(row["total_tax"], digits),
+        before=decimal_to_scaled(before["total"], digits),
+        tax_before=decimal_to_scaled(before["total_tax"], digits),
+    )
 
 
 DEEDS: Final[Mapping[str, Deed]] = {

@@ -28,6 +28,19 @@ class Creditable(NamedTuple):
     total_left: int
     tax_left: int
 
+    @classmethod
+    def of(
+        cls, *, total: int, credits_amount: int, total_tax: int, before: int, tax_before: int
+    ) -> "Creditable":
+        """Tell what is left of a document. total: after the prepaid credits that have paid for it.
+
+        before, tax_before: what was taken off it, below zero.
+        """
+        tax = round_fraction(Fraction(total_tax * total, total + credits_amount), 0)
+        left = total + before
+        tax_left = max(0, tax + tax_before)
+        return cls(total, tax, left, min(tax_left, max(0, left)))
+
 
 class Credit(NamedTuple):
     """A part that is taken off: what it comes to, and the tax in that; both >= 0."""

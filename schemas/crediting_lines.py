@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from schemas.crediting import Credit, Creditable
 from schemas.errors import Conflict
-from schemas.money import PRICE_DIGITS, round_fraction
+from schemas.money import PRICE_DIGITS, decimal_to_scaled, round_fraction
+from schemas.periods import Row
 
 Place = tuple[int, int]
 """A product of the document, and a line of it, by their positions."""
@@ -36,6 +37,21 @@ class BilledLine(NamedTuple):
     tax: int
     credited: int
     credited_quantity: Fraction
+
+    @classmethod
+    def of_row(cls, row: Row, digits: int) -> "BilledLine":
+        """Read a row of `load_billed_lines`. digits: of its currency."""
+        return cls(
+            place=(row["product_position"], row["position"]),
+            item=row["item"],
+            amount=decimal_to_scaled(row["amount"], digits),
+            quantity=Fraction(row["exact_quantity"] or row["quantity"]),
+            product_total=decimal_to_scaled(row["product_total"], digits),
+            discount=decimal_to_scaled(row["discount_rate"], PRICE_DIGITS),
+            tax=decimal_to_scaled(row["tax_rate"], PRICE_DIGITS),
+            credited=decimal_to_scaled(row["credited"], digits),
+            credited_quantity=Fraction(row["credited_quantity"]),
+        )
 
 
 class Asked(NamedTuple):

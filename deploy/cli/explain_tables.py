@@ -27,6 +27,8 @@ _WORDS: Final = {
     "TAX": "tax",
     "ISSUED": "issued before",
     "CREDIT": "credit",
+    "DOCUMENT": "document",
+    "LINE": "line",
 }
 _AGGREGATIONS: Final = {
     "SUM": "the sum",

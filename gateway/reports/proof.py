@@ -13,6 +13,7 @@ from gateway.manage import values
 from gateway.manage.answers import json_answer
 from gateway.manage.body import Fields
 from gateway.manage.context import path_ref, read_query, routes_of, transaction
+from gateway.reports.credit_proof import find_credit_proof
 from gateway.reports.event_proof import prove_change, with_ahead
 from gateway.reports.usage_of_lines import load_feeds, read_rows
 from runtime.postgres import Connection, Queries
@@ -66,7 +67,7 @@ async def get_proof(request: web.Request) -> web.Response:
 async def prove_document(
     connection: Connection, tenant_id: int, document_ref: UUID
 ) -> Answer | None:
-    """Prove a document, be it of a period, of an event, or a correction of either.
+    """Prove a document: of a period, of an event, a correction of either, or a credit by people.
 
     None where there is no such document. Raises Conflict where it can't be told.
     """
@@ -74,6 +75,9 @@ async def prove_document(
     if rows is None:
         return None
     place = shard_key_of(document_ref.int)
+    credit = await find_credit_proof(connection, tenant_id, place, document_ref)
+    if credit is not None:
+        return credit
     of_event = await prove_change(connection, tenant_id, place, rows)
     if of_event is not None:
         return of_event

@@ -49,6 +49,41 @@ async def test_lines_are_credited_in_parts_that_come_to_the_document(client: Cli
     assert (nothing.status_code, nothing.json()["code"]) == (409, "line_not_creditable")
 
 
+async def test_the_proof_of_a_credit_does_the_sum_again(client: Client) -> None:
+    paper, shop = await paper_of(client)
+    units = shop.line_refs["Units"]
+    made = [
+        (await ask(client, paper, "credit", of(units, amount="502.50"))).json(),
+        (await ask(client, paper, "credit", {"amount": "100", **REASON})).json(),
+        (await ask(client, paper, "credit", of(shop.line_refs["Calls"], quantity="25"))).json(),
+    ]
+    voided = made[1]["invoice_ref"]
+    client.ok("POST", f"/api/invoices/{voided}/void", REASON)
+    made.append((await ask(client, paper, "credit", REASON)).json())
+    proofs = [client.ok("GET", f"/api/invoices/{one['invoice_ref']}/proof") for one in made]
+    assert [proof["agrees"] for proof in proofs] == [True] * 4
+    assert {proof["corrects"][0]["invoice_ref"] for proof in proofs} == {paper.ref}
+    steps = {step["step"]: step["amount"] for step in proofs[2]["steps"]}
+    assert steps == {
+        "DOCUMENT": 1155.48,
+        "ISSUED": -677.63,
+        "LINE": -0.12,
+        "CREDIT": -0.12,
+        "TAX": -0.02,
+    }
+    await client.fetch("ALTER TABLE document DISABLE TRIGGER USER")
+    try:
+        await client.fetch(
+            "UPDATE document SET total_tax = total_tax + 0.01, sub_total = sub_total - 0.01 "
+            "WHERE document_ref = $1",
+            made[0]["invoice_ref"],
+        )
+    finally:
+        await client.fetch("ALTER TABLE document ENABLE TRIGGER USER")
+    wrong = client.ok("GET", f"/api/invoices/{made[0]['invoice_ref']}/proof")
+    assert not wrong["agrees"]
+
+
 async def test_no_more_is_credited_of_a_line_than_was_billed_on_it(client: Client) -> None:
     paper, shop = await paper_of(client)
     calls = shop.line_refs["Calls"]
