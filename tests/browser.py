@@ -101,9 +101,20 @@ class Page:
         await self.evaluate(f"(e => {{ e.focus(); e.select(); }})(document.querySelector({place}))")
         await self.call("Input.insertText", text=text)
 
-    async def screenshot(self, path: Path) -> None:
-        """Keep a picture of the page."""
-        answer = await self.call("Page.captureScreenshot", format="png")
+    async def show_as(self, width: int, *, is_dark: bool = False) -> None:
+        """Be a window of a width, on a device that likes light or dark pages."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=800, deviceScaleFactor=1, mobile=False,
+        )  # fmt: skip
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def screenshot(self, path: Path, *, is_whole: bool = False) -> None:
+        """Keep a picture of the window, or of the whole page."""
+        answer = await self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=is_whole
+        )
         await asyncio.to_thread(path.write_bytes, base64.b64decode(answer["data"]))
 
 

@@ -41,6 +41,7 @@ from runtime.postgres import tenant_transaction
 from schemas.document import DocumentState
 from schemas.errors import Conflict, NotFound
 from schemas.event_ref import shard_key_of
+from schemas.line_usage import Row
 
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -122,10 +123,15 @@ def _message(detail: str) -> str:
 async def get_page(request: web.Request) -> web.Response:
     """GET /i/<token>: an issued document and how it stands, for whoever has its link."""
     row, due = await _find(request, "HTML")
-    head = _STYLE + _header(row, due, request.match_info["token"])
-    document, is_put = _after_body.subn(lambda m: m[0] + head.encode(), row["content"], count=1)
-    body = document if is_put else head.encode() + document
+    head = header(row, due, request.match_info["token"])
+    body = under_header(row["content"], head)
     return web.Response(body=body, content_type="text/html", charset="utf-8")
+
+
+def under_header(content: bytes, head: str) -> bytes:
+    """Put what `header` wrote on top of a document's page."""
+    document, is_put = _after_body.subn(lambda m: m[0] + head.encode(), content, count=1)
+    return document if is_put else head.encode() + document
 
 
 @for_people
@@ -164,19 +170,22 @@ def no_document() -> NotFound:
     return NotFound("link_unknown", "this link leads to no document, or not any more")
 
 
-def _header(row: asyncpg.Record, due: Decimal, token: str) -> str:
-    """Write how the document stands today, over the document itself."""
+def header(row: Row, due: Decimal, token: str) -> str:
+    """Write how the document stands today, over the document itself.
+
+    row: of `find_page`. due: what is still to be paid.
+    """
     kind, title, more = _standing(row, due)
     usage = f'<a class="more" href="./{token}/usage.csv">Usage (CSV)</a>'
     usage = usage if row["has_usage_list"] else ""
     return (
-        f'<div class="hosted {kind}" role="status"><div><b>{escape(title)}</b>'
+        f'{_STYLE}<div class="hosted {kind}" role="status"><div><b>{escape(title)}</b>'
         f"{escape(more)}</div>{usage}"
         f'<a href="./{token}/pdf">Download PDF</a></div>'
     )
 
 
-def _standing(row: asyncpg.Record, due: Decimal) -> tuple[str, str, str]:
+def _standing(row: Row, due: Decimal) -> tuple[str, str, str]:
     """Return a class for its look, what it is, and what is due."""
     amount = format_currency(abs(due), row["currency"], locale=_LOCALE)
     state = DocumentState(row["state"])

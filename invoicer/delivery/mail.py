@@ -114,7 +114,7 @@ def _page(document: IssuedDocument, html: str, link: str, usage: UsageFiles) -> 
 
 def _paragraph(notice: tuple[str, str]) -> str:
     said, url = map(escape, notice)
-    inner = f'<a href="{url}">{said}</a>' if url else said
+    inner = f'<a href="{url}" style="color:#1f4e79">{said}</a>' if url else said
     return f'<p style="margin:.25rem 0">{inner}</p>'
 
 
