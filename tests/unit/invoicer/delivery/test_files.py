@@ -171,3 +171,17 @@ def test_a_total_of_many_discounts_stays_on_its_page(count: int) -> None:
         page.extract_text(visitor_text=see)
     assert len(heights) == 1
     assert 60 < heights[0] < 842
+
+
+@pytest.mark.parametrize("count", range(18, 34, 2))
+def test_how_to_pay_is_on_one_page(count: int) -> None:
+    accounts = [
+        {"account_name": "Northwind", "bank_name": "First Bank", "iban": "IE29", "swift": "AIBK",
+         "account": "4711", "routing": "22", "bank_code": "33", "branch": "Dublin",
+         "address": "1 Bank Street"}
+    ]  # fmt: skip
+    entity = {**PARTIES["entity"], "billing_details": {"billing_accounts": accounts}}
+    lines = (line(f"Service {n}", PER_UNIT, "80") for n in range(count))
+    document = issued(product(*lines, tax="20"), parties={**PARTIES, "entity": entity})
+    [page] = [text for one in pdf_of(document).pages if "PAYMENT" in (text := one.extract_text())]
+    assert all(said in page for said in ("Account holder", "1 Bank Street", "Reference"))

@@ -57,6 +57,13 @@ OVER = """(() => {
   return over;
 })()"""
 
+#: How wide the narrowest description is: a word needs more than a column of letters.
+NARROWEST = """Math.min(...[...document.querySelectorAll('.scroll td:first-child')]
+  .map(cell => cell.getBoundingClientRect().width))"""
+
+#: By how much the lines are wider than the window that scrolls over them.
+HIDDEN = """(box => box.scrollWidth - box.clientWidth)(document.querySelector('.scroll'))"""
+
 #: The luminance contrast of each text with what is behind it, where that is less than 4.5.
 FAINT = """(() => {
   const parse = c => c.match(/[0-9.]+/g).map(Number);
@@ -128,4 +135,6 @@ async def test_nothing_is_cut_off_or_faint_whatever_the_window(
             assert await browser.evaluate("document.documentElement.scrollWidth") <= width
             assert await browser.evaluate(CUT) == [], width
             assert await browser.evaluate(OVER) == [], width
+            assert await browser.evaluate(NARROWEST) >= 100, width
+            assert await browser.evaluate(HIDDEN) <= 0, width
             assert await browser.evaluate(FAINT) == [], (width, is_dark)
