@@ -304,7 +304,7 @@ class Customer:
         self.tenant = tenant
         self.last_poll, self.bills_events = 0, False
         self.measured: dict[str, Measured] = {}
-        self._fed: dict[int, tuple[Fed, ...]] | None = None
+        self._fed: dict[int, tuple[Fed, ...]] = {}
         self.packed = b""
         self.lines: dict[int, tuple[Line, ...]] = {}
         for line in lines:
@@ -318,9 +318,9 @@ class Customer:
 
     def fed_by(self, meter_id: int) -> tuple[Fed, ...]:
         """Return the lines that a meter's events count in."""
-        if self._fed is None:
-            self._fed = fed_by_meters(self.all_lines())
-        return self._fed.get(meter_id, ())
+        if meter_id not in self._fed:  # it may have come to feed lines after others were met
+            self._fed = {meter_id: (), **fed_by_meters(self.all_lines()), **self._fed}
+        return self._fed[meter_id]
 
     def charge_count(self) -> int:
         """Return how many charges are in memory."""

@@ -161,7 +161,7 @@ class Books:
         legal_name: str = "Acme",
         email: str = "billing@acme.example",
         settings: Mapping[str, bool] | None = None,
-        locale: str = "en",
+        locale: str | None = None,
     ) -> Contract:
         """Add a customer with one contract of these products."""
         customer_ref, customer_id = uuid4(), next(self._ids)
@@ -178,7 +178,10 @@ class Books:
             legal_name=legal_name,
             email=email,
             currency=issuer.currency,
-            details=_json({"city": "Berlin", "locale": locale, "settings": settings or {}}),
+            details=_json(
+                {"city": "Berlin", "settings": settings or {}}
+                | ({} if locale is None else {"locale": locale})
+            ),
         )
         self._add(
             "contract",
