@@ -145,7 +145,7 @@ JOIN document_input i ON i.shard_key = own.shard_key
 JOIN contract_product cp ON cp.shard_key = own.shard_key
     AND cp.contract_product_ref = own.contract_product_ref
 LEFT JOIN document d ON d.shard_key = i.shard_key AND d.document_ref = i.document_ref
-ORDER BY own.settled_ref, i.period_ref;
+ORDER BY cp.position, own.settled_ref, i.period_ref;
 
 -- name: find_sequential
 SELECT DISTINCT cp.contract_ref

@@ -537,6 +537,8 @@ FROM former f
 JOIN billing_period b ON b.tenant_id = $1 AND b.shard_key = $2
     AND b.contract_product_ref = f.contract_product_ref AND b.start_date >= f.from_date
 JOIN period_cut c ON c.shard_key = b.shard_key AND c.period_ref = b.period_ref AND c.cut_number = 0
+JOIN contract_product cp ON cp.shard_key = b.shard_key
+    AND cp.contract_product_ref = b.contract_product_ref
 -- On a document that was issued without it, it is not billed.
 WHERE NOT EXISTS (
     SELECT FROM document_input i
@@ -545,7 +547,7 @@ WHERE NOT EXISTS (
         AND p.period_ref = i.period_ref
     WHERE i.shard_key = b.shard_key AND i.contract_product_ref = b.contract_product_ref
       AND i.period_ref = b.period_ref AND d.number IS NOT NULL AND p.period_ref IS NULL)
-ORDER BY b.issue_date, b.contract_product_ref;
+ORDER BY b.issue_date, cp.position, b.start_at;
 
 -- name: list_lines_of_products
 SELECT l.contract_product_ref, l.contract_line_ref, l.pricing_line_id, pl.line_item_ref, pl.item,
